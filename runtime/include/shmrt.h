@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * shmrt.h - all-reduce between the processes of one machine, through shared memory
+ *
+ * A communicator joins `size` ranks, which may be processes or threads of one process. Every rank
+ * creates it with the same job key, then all make the same collective calls in the same order.
+ *
+ * Errors, for every function that returns int: 0, or a negative errno value. The text that goes
+ * with it (which value, which limit, what to do) is in the `struct shmrt_error` passed to
+ * shmrt_comm_create(), and afterwards in shmrt_comm_error(). The library never prints, exits or
+ * aborts, and keeps no global state.
+ *
+ *   -EINVAL, -ENOTSUP   refused before anything was shared; the communicator stays usable
+ *   -EPROTO             the ranks made calls that disagree; the communicator is dead
+ *   -ETIMEDOUT          a rank did not come before the deadline; the communicator is dead
+ *   -ECONNABORTED       a rank died, left or aborted; the communicator is dead
+ *   -ECANCELED          the interrupt callback asked to stop; the communicator is dead
+ *
+ * A dead communicator answers every further call with the error that killed it. Destroy it; a new
+ * one may be made in the same process.
+ *
+ * A communicator is used by one thread at a time. Different communicators are independent.
+ */
+#ifndef SHMRT_H
+#define SHMRT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SHMRT_VERSION_MAJOR 0
+#define SHMRT_VERSION_MINOR 1
+#define SHMRT_VERSION_PATCH 0
+
+#define SHMRT_API        __attribute__((visibility("default")))
+#define SHMRT_WARN_UNUSED __attribute__((warn_unused_result))
+
+enum { SHMRT_MAX_RANKS = 64, SHMRT_ERROR_TEXT_BYTES = 512 };
+
+/** Element types. 16-bit floats are reduced in fp32 and rounded once. */
+enum shmrt_dtype {
+    SHMRT_FLOAT32,
+    SHMRT_FLOAT64,
+    SHMRT_BFLOAT16,
+    SHMRT_FLOAT16,
+    SHMRT_INT8,
+    SHMRT_UINT8,
+    SHMRT_INT16,
+    SHMRT_INT32,
+    SHMRT_INT64,
+    SHMRT_DTYPE_COUNT /* number of types, not a type */
+};
+
+/**
+ * Reductions. Integer sums and products wrap; min and max propagate NaN; avg (the sum divided by
+ * the number of ranks) is refused for integers. A NaN result is the type's canonical quiet NaN.
+ */
+enum shmrt_op {
+    SHMRT_SUM,
+    SHMRT_MIN,
+    SHMRT_MAX,
+    SHMRT_PROD,
+    SHMRT_AVG,
+    SHMRT_OP_COUNT /* number of operations, not an operation */
+};
+
+enum shmrt_log_level { SHMRT_LOG_WARNING, SHMRT_LOG_INFO };
+
+struct shmrt_comm;
+
+/** What went wrong: a negative errno value and one or two sentences for a person. */
+struct shmrt_error {
+    int code;
+    char text[SHMRT_ERROR_TEXT_BYTES];
+};
+
+/**
+ * struct shmrt_params - what a communicator is made from; zero what you do not set
+ * @rank, @size: this rank and their number, 0 <= rank < size <= SHMRT_MAX_RANKS
+ * @job:         job key, the same on all ranks and different for every job of the user; NULL takes
+ *               it from the environment (see shmrt_params_from_env)
+ * @name:        tells communicators of one job apart; NULL means "default"
+ * @settings:    NULL-terminated list of "key=value" that win over the environment; keys and their
+ *               ranges are those of shmrt_options_describe()
+ * @log:         called with a level, one line without newline, and @log_arg; NULL: silence
+ * @interrupt:   called now and then by the waiting caller's thread with @interrupt_arg; a nonzero
+ *               answer ends the wait with -ECANCELED and aborts the communicator
+ */
+struct shmrt_params {
+    int rank;
+    int size;
+    const char *job;
+    const char *name;
+    const char *const *settings;
+    void (*log)(enum shmrt_log_level level, const char *line, void *arg);
+    void *log_arg;
+    int (*interrupt)(void *arg);
+    void *interrupt_arg;
+};
+
+/** The version as "major.minor.patch". */
+SHMRT_API const char *shmrt_version(void);
+
+/**
+ * shmrt_params_from_env - fill rank and size from the launcher's environment
+ * @params:    rank and size are written; the rest is left alone
+ * @error_out: may be NULL
+ *
+ * Reads, in this order and always as a pair: RANK and WORLD_SIZE (torchrun, shm-launch),
+ * OMPI_COMM_WORLD_RANK and _SIZE, PMI_RANK and PMI_SIZE, SLURM_PROCID and SLURM_NTASKS.
+ *
+ * Return: 0, -ENOENT (no launcher's variables are set) or -EINVAL (not a number, or out of range).
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_params_from_env(struct shmrt_params *params,
+                                                      struct shmrt_error *error_out);
+
+/**
+ * shmrt_comm_create - meet the other ranks and build the communicator
+ * @params:    copied; may be freed afterwards (callbacks and their arguments must stay valid)
+ * @comm_out:  the communicator; untouched on failure
+ * @error_out: may be NULL
+ *
+ * Blocks until all ranks came, at most the option rendezvous_timeout (60 s). Each rank's shared
+ * memory is taken whole here, on the NUMA nodes of the calling thread's affinity: a shortage is an
+ * error now, not a SIGBUS later.
+ *
+ * Return: 0, or -EINVAL (a bad parameter or setting), -EADDRINUSE (this rank of this job key is
+ * taken), -ETIMEDOUT (ranks missing: named), -EPROTO (ranks differ in version, size or a setting:
+ * named), -ECONNABORTED (a rank died or failed meanwhile), -ENOMEM, or another errno of the system.
+ * After a failure nothing is left behind.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_comm_create(const struct shmrt_params *params,
+                                                  struct shmrt_comm **comm_out,
+                                                  struct shmrt_error *error_out);
+
+/**
+ * shmrt_comm_destroy - leave and free; NULL is ignored
+ *
+ * Never blocks on other ranks: a rank that still waits for this one gets -ECONNABORTED.
+ */
+SHMRT_API void shmrt_comm_destroy(struct shmrt_comm *comm);
+
+SHMRT_API int shmrt_comm_rank(const struct shmrt_comm *comm);
+SHMRT_API int shmrt_comm_size(const struct shmrt_comm *comm);
+
+/** The number of lanes (OpenMP threads a rank) that all ranks agreed on. */
+SHMRT_API int shmrt_comm_lanes(const struct shmrt_comm *comm);
+
+/** The kernel rung this rank reduces with: "reference", "avx2" or "avx512". */
+SHMRT_API const char *shmrt_comm_kernel(const struct shmrt_comm *comm);
+
+/** The error of the last call that failed; code 0 when none has. Valid until the next call. */
+SHMRT_API const struct shmrt_error *shmrt_comm_error(const struct shmrt_comm *comm);
+
+/**
+ * shmrt_comm_abort - kill the communicator on all ranks, from any thread of this one
+ * @reason: one line, copied into the error of every rank
+ *
+ * Every wait in it, here and elsewhere, ends with -ECONNABORTED.
+ */
+SHMRT_API void shmrt_comm_abort(struct shmrt_comm *comm, const char *reason);
+
+/**
+ * shmrt_allreduce - combine a vector over all ranks
+ * @comm:  every rank of it makes this call, in the same order
+ * @in:    @count elements, this rank's term; may equal @out, else must not overlap it
+ * @out:   @count elements, the result; any alignment
+ * @count: elements, the same on all ranks; 0 returns at once on every rank
+ *
+ * Blocks until every rank's term has been read. Terms are combined in rank order: 16-bit floats in
+ * fp32, rounded once; the others in their own type. All ranks get the same bits, whatever the
+ * number of threads or the kernel rung.
+ *
+ * Return: 0, or -EINVAL / -ENOTSUP (refused before anything was shared; may be retried),
+ * -EPROTO (the ranks disagree), -ETIMEDOUT (a rank did not come), -ECONNABORTED (a rank died).
+ * After the last three @comm is dead and @out is unspecified.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_allreduce(struct shmrt_comm *comm, const void *in, void *out,
+                                                size_t count, enum shmrt_dtype dtype,
+                                                enum shmrt_op op);
+
+/** shmrt_barrier - return when every rank has called it. Errors as shmrt_allreduce(). */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_barrier(struct shmrt_comm *comm);
+
+/** Size of an element in bytes; 0 for a value that is not a type. */
+SHMRT_API size_t shmrt_dtype_bytes(enum shmrt_dtype dtype);
+
+/** "float32", "bfloat16", ...; NULL for a value that is not a type. */
+SHMRT_API const char *shmrt_dtype_name(enum shmrt_dtype dtype);
+
+/** "sum", "min", ...; NULL for a value that is not an operation. */
+SHMRT_API const char *shmrt_op_name(enum shmrt_op op);
+
+/** struct shmrt_counters - what a communicator has done since it was created */
+struct shmrt_counters {
+    uint64_t calls;           /* collectives completed */
+    uint64_t bytes;           /* bytes of this rank's terms */
+    uint64_t oneshot_calls;   /* of calls: one flag round, caller's thread */
+    uint64_t pipelined_calls; /* of calls: pipelined two-shot over the lanes */
+    uint64_t wait_ns;         /* time lost waiting in the slow phase (yield or sleep) */
+    uint64_t sleeps;          /* times a waiter went to sleep in a futex */
+};
+
+SHMRT_API void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *out);
+
+/** struct shmrt_placement_proof - where the kernel says this rank's shared pages are */
+struct shmrt_placement_proof {
+    size_t pages;         /* pages of this rank's segment */
+    size_t pages_on_node; /* of them, on a node of its affinity */
+    size_t pages_unknown; /* of them, the kernel would not say */
+    uint64_t nodes;       /* bit n: NUMA node n is one of this rank's (first 64 nodes) */
+    bool bound;           /* mbind was accepted; otherwise first touch served */
+};
+
+/**
+ * shmrt_comm_verify - ask the kernel for the node of every page of this rank's segment
+ *
+ * Return: 0, or -ENOSYS / -EPERM where move_pages is refused (@out then says all are unknown).
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_comm_verify(struct shmrt_comm *comm,
+                                                  struct shmrt_placement_proof *out);
+
+/**
+ * shmrt_options_describe - a page that lists every option: key, variable, default, range, meaning
+ * @buffer: written and NUL-terminated, cut at @bytes; may be NULL when @bytes is 0
+ *
+ * Return: the bytes needed, without the NUL, as snprintf does.
+ */
+SHMRT_API size_t shmrt_options_describe(char *buffer, size_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

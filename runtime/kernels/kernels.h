@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kernels.h - the table of reduce kernels (L1)
+ *
+ * A kernel combines n vectors element by element, in the order given, and writes the result once:
+ *   out[i] = round(in[0][i] op in[1][i] op ... op in[n-1][i])
+ * so that the bits depend on nothing but the terms and their order. reference.c defines what is
+ * right; every rung must equal it bit for bit, for any count, alignment and n.
+ */
+#ifndef SHMRT_KERNELS_H
+#define SHMRT_KERNELS_H
+
+#include "shmrt.h"
+
+/**
+ * shmrt_reduce_fn - combine n vectors
+ * @out:   count elements, any alignment; may be equal to one of in[], never partly overlapping
+ * @in:    n pointers to count elements each, any alignment
+ * @n:     1 .. SHMRT_MAX_RANKS; with n == 1 the result is in[0] with NaNs made canonical
+ * @count: elements; 0 is allowed
+ *
+ * The caller has put the thread in round-to-nearest without FTZ/DAZ (shmrt_reduce does).
+ */
+typedef void (*shmrt_reduce_fn)(void *out, const void *const *in, int n, size_t count);
+
+/** One rung of the ladder. An entry that is NULL is taken from the rung below when chosen. */
+struct shmrt_kernels {
+    const char *name; /* "reference", "avx2", "avx512" */
+    shmrt_reduce_fn reduce[SHMRT_DTYPE_COUNT][SHMRT_OP_COUNT];
+};
+
+/**
+ * shmrt_kernels_choose - the best rung this CPU runs, or the one asked for
+ * @forced: a rung's name, or NULL or "auto" for the best
+ * @out:    filled completely: no entry is NULL, but those of avg over integers, which are all NULL
+ *
+ * Return: 0, -EINVAL (no such rung) or -ENOTSUP (this CPU or build lacks it).
+ */
+int shmrt_kernels_choose(const char *forced, struct shmrt_kernels *out) SHMRT_WARN_UNUSED;
+
+/** Name of rung i, from the slowest up; NULL past the last one. For tests and messages. */
+const char *shmrt_kernels_rung(int i);
+
+/**
+ * shmrt_reduce - run a kernel of the table in the floating-point environment that it needs
+ *
+ * Round-to-nearest, no FTZ or DAZ, exceptions masked; the thread's own settings are restored.
+ */
+void shmrt_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype, enum shmrt_op op,
+                  void *out, const void *const *in, int n, size_t count);
+
+#endif
