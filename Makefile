@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# make run and make test need nothing but a fresh clone: what is missing is installed and built
+# first, each step once (stamps in .venv/.stamps), again when what it depends on changed.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test test-long bench lint setup clean distclean
+
+N    ?= 2
+ARGS ?=
+BIN    := .venv/bin
+STAMPS := .venv/.stamps
+SOURCES := $(shell find CMakeLists.txt pyproject.toml cmake runtime launcher bench torchops configs \
+             -type f -not -path '*/__pycache__/*' 2>/dev/null)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup ## the main job: a real model on N ranks (N=2), compiled; ARGS="--dtype bf16 ..."
+	$(BIN)/shm-launch -n $(N) $(BIN)/python examples/infer.py $(ARGS)
+
+test: setup ## all that a change must pass: lint, C tests (also sanitized), Python tests
+	@scripts/test.sh
+
+test-long: setup ## the slow rest: huge tensors, every rank count, compiled
+	@scripts/test.sh long
+
+bench: setup ## all-reduce times against a local memcpy; ARGS="--sizes 64:64M ..."
+	$(BIN)/shm-bench allreduce -n $(N) $(ARGS)
+
+lint: $(STAMPS)/python ## clang-format, ruff, shellcheck
+	@scripts/lint.sh
+
+setup: $(STAMPS)/shmrt ## install and build only
+
+clean: ## remove what was built (.venv stays)
+	rm -rf build $(STAMPS)/shmrt
+
+distclean: clean ## also remove .venv
+	rm -rf .venv
+
+$(STAMPS)/debian: scripts/setup-debian.sh requirements/debian.txt
+	@scripts/setup-debian.sh
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/python: scripts/setup-python.sh $(wildcard requirements/*.txt) $(STAMPS)/debian
+	@scripts/setup-python.sh
+	@touch $@
+
+$(STAMPS)/shmrt: scripts/install-shmrt.sh $(SOURCES) $(STAMPS)/python
+	@scripts/install-shmrt.sh
+	@touch $@
