@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/* default_comm.h - the one communicator that the operators use, since they have no argument for it.
+ */
+#pragma once
+
+#include <shmrt.h>
+
+#include <array>
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace shmrt
+{
+
+/** The operators that are counted apart; their schema names are in operator_name(). */
+enum class Operator {
+    DEEPSPEED,
+    DEEPSPEED_INPLACE,
+    SHMRT,
+    SHMRT_INPLACE,
+    NAMED,
+    NAMED_INPLACE,
+    COUNT
+};
+
+const char *operator_name(Operator which);
+
+/** What the communicator was asked to be. Two equal requests mean the same communicator. */
+struct Request {
+    int rank = 0;
+    int size = 0;
+    std::optional<std::string> job;
+    std::vector<std::string> settings;
+
+    bool operator==(const Request &) const = default;
+};
+
+struct Stats {
+    shmrt_counters counters{};
+    std::array<std::uint64_t, static_cast<std::size_t>(Operator::COUNT)> calls{};
+    std::map<std::string, std::uint64_t> fallbacks;
+    double seconds = 0;
+};
+
+/** Facts about the communicator for a report; @verify_code is what shmrt_comm_verify answered. */
+struct Facts {
+    int rank = 0;
+    int size = 0;
+    int lanes = 0;
+    std::string kernel;
+    shmrt_placement_proof proof{};
+    int verify_code = 0;
+};
+
+/**
+ * DefaultComm - a communicator, its lifetime and its statistics
+ *
+ * Every member may be called from any thread, none may be called with the GIL held: the library's
+ * callbacks take it. Failures are thrown as shmrt.Error.
+ */
+class DefaultComm
+{
+  public:
+    static DefaultComm &get();
+
+    /** Meet the other ranks. False when this very communicator exists already. */
+    bool create(const Request &request);
+    /** Leave. A collective that another thread is in is aborted first. */
+    void destroy();
+
+    std::optional<Request> request();
+    void allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
+                   Operator which);
+    void barrier();
+    Stats stats();
+    Facts facts();
+
+    /** Count a call that took a longer way than it might have, and the seconds it cost. */
+    void count_fallback(const char *reason, double seconds);
+
+  private:
+    static void log_line(shmrt_log_level level, const char *line, void *self);
+    static int check_signals(void *self);
+
+    void check_alive(const char *what);
+    void check_unforked(const char *what) const;
+    [[noreturn]] void fail(const shmrt_error &error);
+
+    std::mutex call_;  /* held through each use of comm_: one thread at a time */
+    std::mutex state_; /* guards comm_ and request_ themselves; never held while waiting */
+    shmrt_comm *comm_ = nullptr;
+    std::optional<Request> request_;
+    Stats stats_;                  /* under call_ */
+    std::exception_ptr interrupt_; /* under call_: what a signal handler raised during a wait */
+    int forked_from_ = -1;         /* rank of the parent, when fork() made this process */
+
+    friend void forget_after_fork();
+};
+
+} // namespace shmrt

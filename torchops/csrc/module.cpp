@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * module.cpp - the module shmrt._C: what the Python package needs of the default communicator.
+ *
+ * Everything that waits, or takes a lock that a waiter may hold, runs without the GIL.
+ */
+#include "default_comm.h"
+#include "errors.h"
+#include "operators.h"
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace py = pybind11;
+
+namespace shmrt
+{
+
+namespace
+{
+
+/* Run @work without the GIL; the result needs none. */
+template <class Work> auto released(Work work)
+{
+    const Released without_gil;
+    return work(DefaultComm::get());
+}
+
+bool create(int rank, int size, std::optional<std::string> job, std::vector<std::string> settings)
+{
+    const Request request{rank, size, std::move(job), std::move(settings)};
+    return released([&](DefaultComm &comm) { return comm.create(request); });
+}
+
+/* The pair that a launcher has set, or None without a launcher. */
+std::optional<std::pair<int, int>> rank_and_size_from_env()
+{
+    shmrt_params params{};
+    shmrt_error error{};
+    const int rc = shmrt_params_from_env(&params, &error);
+    if (rc == -ENOENT)
+        return std::nullopt;
+    if (rc)
+        throw_error(-rc, error.text);
+    return std::pair{params.rank, params.size};
+}
+
+std::optional<std::pair<int, int>> rank_and_size()
+{
+    const auto request = released([](DefaultComm &comm) { return comm.request(); });
+    if (!request)
+        return std::nullopt;
+    return std::pair{request->rank, request->size};
+}
+
+py::dict stats()
+{
+    const Stats stats = released([](DefaultComm &comm) { return comm.stats(); });
+    py::dict calls;
+    for (std::size_t i = 0; i < stats.calls.size(); i++)
+        calls[operator_name(static_cast<Operator>(i))] = stats.calls[i];
+    py::dict out;
+    out["calls"] = stats.counters.calls;
+    out["bytes"] = stats.counters.bytes;
+    out["oneshot_calls"] = stats.counters.oneshot_calls;
+    out["pipelined_calls"] = stats.counters.pipelined_calls;
+    out["wait_seconds"] = static_cast<double>(stats.counters.wait_ns) * 1e-9;
+    out["sleeps"] = stats.counters.sleeps;
+    out["seconds"] = stats.seconds;
+    out["operators"] = calls;
+    out["fallbacks"] = stats.fallbacks;
+    return out;
+}
+
+py::dict facts()
+{
+    const Facts facts = released([](DefaultComm &comm) { return comm.facts(); });
+    py::list nodes;
+    for (int node = 0; node < 64; node++)
+        if (facts.proof.nodes >> node & 1)
+            nodes.append(node);
+    py::dict out;
+    out["rank"] = facts.rank;
+    out["size"] = facts.size;
+    out["kernel"] = facts.kernel;
+    out["lanes"] = facts.lanes;
+    out["nodes"] = nodes;
+    out["bound"] = facts.proof.bound;
+    out["pages"] = facts.proof.pages;
+    out["pages_on_node"] = facts.proof.pages_on_node;
+    out["pages_unknown"] = facts.proof.pages_unknown;
+    out["verify_errno"] = -facts.verify_code;
+    return out;
+}
+
+std::string describe_options()
+{
+    std::string text(shmrt_options_describe(nullptr, 0), '\0');
+    shmrt_options_describe(text.data(), text.size() + 1);
+    return text;
+}
+
+} // namespace
+
+PYBIND11_MODULE(_C, module)
+{
+    module.def("register_operators", &register_operators);
+    module.def("create", &create);
+    module.def("destroy", [] { released([](DefaultComm &comm) { comm.destroy(); }); });
+    module.def("barrier", [] { released([](DefaultComm &comm) { comm.barrier(); }); });
+    module.def("rank_and_size", &rank_and_size);
+    module.def("rank_and_size_from_env", &rank_and_size_from_env);
+    module.def("stats", &stats);
+    module.def("facts", &facts);
+    module.def("options", &describe_options);
+    module.def("version", &shmrt_version);
+}
+
+} // namespace shmrt

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""shmrt: all-reduce between the processes of one machine, through shared memory.
+
+    import torch, shmrt
+
+    shmrt.init()                      # under shm-launch, torchrun or mpirun
+    x = torch.full((4,), float(shmrt.rank()))
+    shmrt.all_reduce(x)               # in place, over all ranks
+    y = torch.ops.deepspeed.inference_all_reduce(x)
+    print(shmrt.report())
+
+Importing it defines the operators deepspeed::inference_all_reduce and inference_all_reduce_, the
+same under shmrt::, and shmrt::all_reduce and all_reduce_ with the reduction as an argument. They
+work in torch.compile(fullgraph=True). Everything that fails raises shmrt.Error.
+"""
+
+# Torch first: its OpenMP runtime is then the one that our library gets as well.
+import torch  # noqa: F401  isort: skip
+
+from . import _C
+from ._errors import Error
+from ._lifetime import (
+    finalize,
+    init,
+    initialize,
+    is_initialized,
+    options,
+    rank,
+    size,
+    vector_kernel_level,
+)
+from ._ops import all_reduce, barrier, inference_all_reduce
+from ._report import Report, report, stats
+
+_C.register_operators()
+
+__version__ = _C.version()
+
+__all__ = [
+    "Error",
+    "Report",
+    "all_reduce",
+    "barrier",
+    "finalize",
+    "inference_all_reduce",
+    "init",
+    "initialize",
+    "is_initialized",
+    "options",
+    "rank",
+    "report",
+    "size",
+    "stats",
+    "vector_kernel_level",
+]
