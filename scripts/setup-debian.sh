@@ -33,5 +33,9 @@ if [[ $(id -u) -ne 0 ]]; then
 fi
 echo "==> Debian packages: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-apt-get -qq install -y --no-install-recommends "${missing[@]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    tail -n 40 "$log" >&2
+    exit 1
+fi

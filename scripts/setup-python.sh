@@ -32,7 +32,7 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     "$python" -m venv .venv
 fi
 
-pip=(.venv/bin/python -m pip install -q --disable-pip-version-check
+pip=(.venv/bin/python -m pip install -qq --disable-pip-version-check
     -c requirements/constraints.txt)
 echo "==> Python packages (the first time: two or three minutes)"
 # torch comes first and alone: what depends on it must find this version in place.
