@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options.c - the table of options, and the one parser that reads it. */
+#include "options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kind { BYTES, NUMBER, SECONDS, NAME };
+
+#define KIB (UINT64_C(1) << 10)
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+/* Ranges are in the unit of the text: bytes, a plain number, or seconds. */
+static const struct option {
+    const char *key;
+    const char *env;
+    enum kind kind;
+    const char *initial;
+    double min, max;
+    size_t offset;
+    const char *doc;
+} table[] = {
+#define AT(field) offsetof(struct shmrt_options, field)
+    {"segment", "SHMRT_SEGMENT", BYTES, "8M", 256 * KIB, 64 * GIB, AT(segment_bytes),
+     "shared memory of each rank, all lanes together; the same on all ranks"},
+    {"chunk", "SHMRT_CHUNK", BYTES, "0", 0, 16 * MIB, AT(chunk_bytes),
+     "two-shot: bytes of one rank's part in a round; 0 fits it to the segment; the same on all "
+     "ranks"},
+    {"oneshot_max", "SHMRT_ONESHOT_MAX", BYTES, "16K", 0, 1 * MIB, AT(oneshot_max_bytes),
+     "largest vector that is reduced in one shot on the caller's thread; the same on all ranks"},
+    {"lanes", "SHMRT_LANES", NUMBER, "0", 0, 256, AT(lanes),
+     "threads of a rank that reduce side by side; 0 takes the OpenMP threads, as far as there are "
+     "CPUs for those of all ranks; the rank with the fewest decides"},
+    {"timeout", "SHMRT_TIMEOUT", SECONDS, "1800", 0.001, 1e7, AT(timeout_ms),
+     "deadline of a collective"},
+    {"rendezvous_timeout", "SHMRT_RENDEZVOUS_TIMEOUT", SECONDS, "60", 0.001, 1e7,
+     AT(rendezvous_timeout_ms), "deadline for all ranks to meet"},
+    {"warn", "SHMRT_WARN", SECONDS, "10", 0.001, 1e7, AT(warn_ms),
+     "after waiting this long, one line says who is missing"},
+    {"spin", "SHMRT_SPIN_US", NUMBER, "30", 0, 1e6, AT(spin_us),
+     "microseconds a wait spins before it yields the CPU"},
+    {"yield", "SHMRT_YIELD_US", NUMBER, "1000", 0, 1e6, AT(yield_us),
+     "microseconds a wait yields before it sleeps"},
+    {"bind", "SHMRT_BIND", NUMBER, "1", 0, 1, AT(bind),
+     "1 binds each segment to its rank's NUMA nodes with mbind; 0 leaves it to first touch"},
+    {"kernel", "SHMRT_KERNEL", NAME, "auto", 0, 0, AT(kernel),
+     "reduce kernels: auto, or a rung's name (reference, avx2, avx512)"},
+#undef AT
+};
+
+enum { OPTIONS = sizeof table / sizeof table[0] };
+
+static const char *unit_of(enum kind kind)
+{
+    switch (kind) {
+    case BYTES:
+        return " bytes (suffixes K, M, G)";
+    case SECONDS:
+        return " seconds";
+    default:
+        return "";
+    }
+}
+
+/* A number with an optional binary suffix; false when @text is anything else. */
+static bool parse_number(const char *text, enum kind kind, double *value_out)
+{
+    char *end;
+    if (!isdigit((unsigned char)text[0]))
+        return false;
+    double value = strtod(text, &end);
+    if (kind == BYTES && *end) {
+        const char *suffix = strchr("KMG", toupper((unsigned char)*end));
+        if (!suffix)
+            return false;
+        value *= suffix[0] == 'K' ? KIB : suffix[0] == 'M' ? MIB : GIB;
+        end++;
+    }
+    *value_out = value;
+    return *end == '\0' && isfinite(value) && (kind == SECONDS || value == floor(value));
+}
+
+static int set_option(const struct option *option, const char *source, const char *text,
+                      struct shmrt_options *out, struct shmrt_error *error_out)
+{
+    char *field = (char *)out + option->offset;
+    if (option->kind == NAME) {
+        size_t length = strlen(text);
+        if (length == 0 || length >= SHMRT_KERNEL_NAME_BYTES)
+            return shmrt_error_set(error_out, -EINVAL,
+                                   "%s=%s is not a name of 1 to %d characters (%s)", source, text,
+                                   SHMRT_KERNEL_NAME_BYTES - 1, option->doc);
+        memcpy(field, text, length + 1);
+        return 0;
+    }
+    double value;
+    if (!parse_number(text, option->kind, &value) || value < option->min || value > option->max)
+        return shmrt_error_set(error_out, -EINVAL,
+                               "%s=%s is not a number from %.15g to %.15g%s: %s", source, text,
+                               option->min, option->max, unit_of(option->kind), option->doc);
+    uint64_t stored = (uint64_t)(option->kind == SECONDS ? value * 1000 : value);
+    memcpy(field, &stored, sizeof stored);
+    return 0;
+}
+
+static const struct option *find_option(const char *key, size_t length)
+{
+    for (size_t i = 0; i < OPTIONS; i++)
+        if (strlen(table[i].key) == length && memcmp(table[i].key, key, length) == 0)
+            return &table[i];
+    return NULL;
+}
+
+static int apply_setting(const char *setting, struct shmrt_options *out,
+                         struct shmrt_error *error_out)
+{
+    const char *equals = strchr(setting, '=');
+    const struct option *option = equals ? find_option(setting, (size_t)(equals - setting)) : NULL;
+    if (option)
+        return set_option(option, option->key, equals + 1, out, error_out);
+    char keys[256] = "";
+    for (size_t i = 0, at = 0; i < OPTIONS; i++)
+        at += (size_t)snprintf(keys + at, sizeof keys - at, "%s%s", i ? ", " : "", table[i].key);
+    return shmrt_error_set(error_out, -EINVAL, "setting \"%s\" is not key=value with one of: %s",
+                           setting, keys);
+}
+
+int shmrt_options_load(const char *const *settings, struct shmrt_options *out,
+                       struct shmrt_error *error_out)
+{
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const char *text = getenv(table[i].env);
+        bool given = text && *text;
+        int rc =
+            set_option(&table[i], table[i].env, given ? text : table[i].initial, out, error_out);
+        if (rc)
+            return rc;
+    }
+    for (; settings && *settings; settings++) {
+        int rc = apply_setting(*settings, out, error_out);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+size_t shmrt_options_describe(char *buffer, size_t bytes)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const struct option *option = &table[i];
+        char range[96] = "";
+        if (option->kind != NAME)
+            snprintf(range, sizeof range, ", %.15g to %.15g%s", option->min, option->max,
+                     unit_of(option->kind));
+        at += (size_t)snprintf(at < bytes ? buffer + at : NULL, at < bytes ? bytes - at : 0,
+                               "%s (%s, default %s%s)\n    %s\n", option->key, option->env,
+                               option->initial, range, option->doc);
+    }
+    return at;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * options.h - every tunable of a communicator, from ONE table (L0)
+ *
+ * The table in options.c gives key, environment variable, default, range and meaning; parsing,
+ * shmrt_options_describe() and the messages all come from it, so they can't drift apart.
+ */
+#ifndef SHMRT_OPTIONS_H
+#define SHMRT_OPTIONS_H
+
+#include "error.h"
+
+enum { SHMRT_KERNEL_NAME_BYTES = 16 };
+
+struct shmrt_options {
+    uint64_t segment_bytes;     /* shared memory of a rank, all lanes together */
+    uint64_t chunk_bytes;       /* two-shot: bytes of a rank's part in a round; 0: fitted */
+    uint64_t oneshot_max_bytes; /* largest vector that goes one-shot */
+    uint64_t lanes;             /* 0: as many as the rank with the fewest OpenMP threads has */
+    uint64_t timeout_ms;
+    uint64_t rendezvous_timeout_ms;
+    uint64_t warn_ms;
+    uint64_t spin_us;
+    uint64_t yield_us;
+    uint64_t bind; /* 0 or 1 */
+    char kernel[SHMRT_KERNEL_NAME_BYTES];
+};
+
+/**
+ * shmrt_options_load - defaults, then the environment, then @settings (may be NULL)
+ *
+ * Return: 0, or -EINVAL with the setting, the value and the range in @error_out.
+ */
+int shmrt_options_load(const char *const *settings, struct shmrt_options *out,
+                       struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+#endif
