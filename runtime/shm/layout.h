@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * layout.h - everything that lies in a shared segment (L1)
+ *
+ * A segment is a file format between processes: fixed-width fields, lengths in a header, offsets
+ * asserted by a test. Each rank has one segment; "owner" is that rank. Every line has one writer,
+ * the owner, with one exception: a sleep word, which a waker swaps back to zero.
+ *
+ *   offset 0   header            written before the segment is shared, constant afterwards
+ *              abort record      why the owner gave up; read by all
+ *              call line [2]     the owner's current call, alternating; carries tiny payloads
+ *              lane flags [L]    progress of each lane in two-shot rounds
+ *              lane sleep [L]    set by the sleeping owner, cleared by whoever wakes it
+ *   page       small slot [2]    payloads of one-shot calls, alternating with the call lines
+ *              ring [L]          per lane: SLOTS x (size parts scattered, 1 part gathered)
+ */
+#ifndef SHMRT_LAYOUT_H
+#define SHMRT_LAYOUT_H
+
+#include "base/attributes.h"
+#include "base/error.h"
+
+#include <stdatomic.h>
+
+/* "shmrtseg", little-endian */
+#define SHMRT_SEGMENT_MAGIC UINT64_C(0x67657374726d6873)
+
+enum {
+    SHMRT_SEGMENT_VERSION = 1,
+    SHMRT_CALL_SLOTS = 2,
+    /* Rounds in flight of a two-shot; three would be enough, see docs/protocol.md. */
+    SHMRT_RING_SLOTS = 4,
+    SHMRT_TINY_BYTES = 40,
+    SHMRT_MAX_LANES = 256,
+    SHMRT_MIN_CHUNK_BYTES = 256,
+    SHMRT_MAX_FITTED_CHUNK_BYTES = 64 * 1024,
+    SHMRT_PAGE_BYTES = 4096,
+};
+
+struct shmrt_segment_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t rank;
+    uint64_t segment_bytes;
+    _Atomic uint32_t users; /* of one mapping; counts only in builds with SHMRT_SHARE_MAPPINGS */
+};
+
+enum shmrt_abort_state { SHMRT_ALIVE, SHMRT_ABORT_CLAIMED, SHMRT_ABORTED };
+
+struct shmrt_abort_record {
+    _Atomic uint32_t state; /* enum shmrt_abort_state; ABORTED is stored with release, last */
+    int32_t code;           /* negative errno */
+    char text[SHMRT_ERROR_TEXT_BYTES - 8];
+};
+
+/* What a rank is calling; two ranks agree when all of it is equal. */
+struct shmrt_call {
+    uint8_t collective; /* enum shmrt_collective */
+    uint8_t dtype;
+    uint8_t op;
+    uint8_t reserved[5];
+    uint64_t count;
+};
+
+enum shmrt_collective { SHMRT_BARRIER = 1, SHMRT_ALLREDUCE };
+
+struct shmrt_call_line {
+    _Atomic uint64_t epoch; /* stored with release after the rest of the line and the small slot */
+    struct shmrt_call call;
+    unsigned char tiny[SHMRT_TINY_BYTES];
+};
+
+struct shmrt_lane_flags {
+    _Alignas(SHMRT_APART_BYTES) _Atomic uint64_t scattered; /* rounds whose parts lie in the ring */
+    _Atomic uint64_t gathered;                              /* rounds whose result lies there */
+};
+
+struct shmrt_lane_sleep {
+    _Alignas(SHMRT_LINE_BYTES) _Atomic uint32_t asleep; /* futex: 1 while the lane sleeps */
+};
+
+/** Where things lie in every segment of a communicator; the same on all ranks. */
+struct shmrt_layout {
+    int size;
+    int lanes;
+    size_t abort_offset;
+    size_t call_offset;
+    size_t flags_offset;
+    size_t sleep_offset;
+    size_t small_offset;
+    size_t small_bytes; /* of one slot */
+    size_t ring_offset;
+    size_t chunk_bytes;     /* of one part */
+    size_t lane_ring_bytes; /* of one lane's ring */
+    size_t used_bytes;
+};
+
+/**
+ * shmrt_layout_compute - lay a segment out (pure)
+ * @chunk_bytes: 0 fits the largest power of two, up to 64 KiB, for which all lanes' rings fit
+ *
+ * Return: 0, or -EINVAL with what does not fit in @error_out.
+ */
+int shmrt_layout_compute(int size, int lanes, size_t segment_bytes, size_t oneshot_max_bytes,
+                         size_t chunk_bytes, struct shmrt_layout *out,
+                         struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+static inline struct shmrt_abort_record *shmrt_abort_at(const struct shmrt_layout *l, char *base)
+{
+    return (struct shmrt_abort_record *)(base + l->abort_offset);
+}
+
+static inline struct shmrt_call_line *shmrt_call_at(const struct shmrt_layout *l, char *base,
+                                                    unsigned slot)
+{
+    return (struct shmrt_call_line *)(base + l->call_offset + (size_t)slot * SHMRT_APART_BYTES);
+}
+
+static inline struct shmrt_lane_flags *shmrt_flags_at(const struct shmrt_layout *l, char *base,
+                                                      int lane)
+{
+    return (struct shmrt_lane_flags *)(base + l->flags_offset) + lane;
+}
+
+static inline struct shmrt_lane_sleep *shmrt_sleep_at(const struct shmrt_layout *l, char *base,
+                                                      int lane)
+{
+    return (struct shmrt_lane_sleep *)(base + l->sleep_offset) + lane;
+}
+
+static inline char *shmrt_small_at(const struct shmrt_layout *l, char *base, unsigned slot)
+{
+    return base + l->small_offset + slot * l->small_bytes;
+}
+
+/* The part of round @round that its owner scattered for @rank, in @lane. */
+static inline char *shmrt_scatter_at(const struct shmrt_layout *l, char *base, int lane,
+                                     uint64_t round, int rank)
+{
+    size_t slot = (size_t)(round % SHMRT_RING_SLOTS) * (size_t)(l->size + 1) + (size_t)rank;
+    return base + l->ring_offset + (size_t)lane * l->lane_ring_bytes + slot * l->chunk_bytes;
+}
+
+/* The owner's reduced part of round @round, for all to gather. */
+static inline char *shmrt_gather_at(const struct shmrt_layout *l, char *base, int lane,
+                                    uint64_t round)
+{
+    return shmrt_scatter_at(l, base, lane, round, l->size);
+}
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* message.h - what ranks say to each other over their sockets (L1) */
+#ifndef SHMRT_MESSAGE_H
+#define SHMRT_MESSAGE_H
+
+#include "base/error.h"
+
+#define SHMRT_MESSAGE_MAGIC UINT64_C(0x31676d74726d6873) /* "shmrtmg1", little-endian */
+
+enum {
+    SHMRT_PROTOCOL_VERSION = 1, /* messages, and the segment's layout and flags */
+    SHMRT_JOB_BYTES = 256,
+    SHMRT_MESSAGE_FDS = 2,
+};
+
+enum shmrt_message_kind { SHMRT_MESSAGE_HELLO = 1, SHMRT_MESSAGE_VERDICT, SHMRT_MESSAGE_BYE };
+
+struct shmrt_message_head {
+    uint64_t magic;
+    uint32_t kind;
+    uint32_t protocol;
+};
+
+/* First message each way. Carries the segment's descriptor, then a pidfd where the kernel has
+ * them. What is compared is in rendezvous.c. */
+struct shmrt_hello {
+    struct shmrt_message_head head;
+    int32_t rank;
+    int32_t size;
+    int32_t pid; /* as its own PID namespace numbers it; for messages only */
+    uint32_t membarrier;
+    uint64_t segment_bytes;
+    uint64_t chunk_bytes;
+    uint64_t oneshot_max_bytes;
+    uint64_t lanes;
+    uint64_t mapping; /* builds with SHMRT_SHARE_MAPPINGS: address of the segment; else 0 */
+    char version[16];
+    char job[SHMRT_JOB_BYTES];
+};
+
+/* Whether the sender can go on; code 0 or a negative errno with its reason. */
+struct shmrt_verdict {
+    struct shmrt_message_head head;
+    int32_t code;
+    char text[SHMRT_ERROR_TEXT_BYTES];
+};
+
+union shmrt_message {
+    struct shmrt_message_head head;
+    struct shmrt_hello hello;
+    struct shmrt_verdict verdict;
+};
+
+/** A received message; descriptors that were not sent are -1. */
+struct shmrt_received {
+    union shmrt_message message;
+    int fds[SHMRT_MESSAGE_FDS];
+};
+
+/** Head of a message of this library. */
+struct shmrt_message_head shmrt_message_head_make(enum shmrt_message_kind kind);
+
+/**
+ * shmrt_message_send - send one whole message, with @n descriptors (-1 entries are left out)
+ *
+ * Never blocks and never raises SIGPIPE. Return: 0 or -errno (-EPIPE: the peer is gone).
+ */
+int shmrt_message_send(int socket, const void *message, size_t bytes, const int *fds, int n);
+
+/**
+ * shmrt_message_receive - receive one message, if one is there
+ *
+ * Every byte is taken as hostile: anything but a message of the right magic, kind and length is
+ * -EBADMSG, and no descriptor of it stays open.
+ * Return: 0, -EAGAIN (nothing yet), -ENODATA (the peer closed), -EBADMSG, -EMFILE (descriptors
+ * were lost to RLIMIT_NOFILE), or another negative errno.
+ */
+int shmrt_message_receive(int socket, struct shmrt_received *out) SHMRT_WARN_UNUSED;
+
+/** Close the descriptors of a message that nobody takes over. */
+void shmrt_received_close(struct shmrt_received *received);
+
+#endif

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rendezvous.c - the meeting of the ranks.
+ *
+ * One thread, one poll loop, no blocking call. A rank is met when its hello came and its
+ * descriptors were taken; it is judged when it said that it can go on. A connection is believed
+ * only as far as SO_PEERCRED goes: same user, or it is closed.
+ */
+#include "rendezvous.h"
+
+#include "base/clock.h"
+#include "rendezvous_name.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { MAX_PENDING = 2 * SHMRT_MAX_RANKS, FIRST_RETRY_NS = 200000, LAST_RETRY_NS = 10000000 };
+
+/* The state of one call of shmrt_rendezvous_meet. */
+struct meet {
+    const struct shmrt_meeting *meeting;
+    const struct shmrt_hello *mine;
+    struct shmrt_link *links;
+    struct shmrt_error *error_out;
+    int send_fds[SHMRT_MESSAGE_FDS]; /* this rank's segment and pidfd */
+    int listener;
+    int pending[MAX_PENDING]; /* accepted, hello not yet here */
+    int pendings;
+    int64_t start_ns;
+    int64_t retry_at_ns;
+    int64_t retry_ns;
+    bool warned;
+};
+
+static int open_own_pidfd(void)
+{
+    return (int)syscall(SYS_pidfd_open, getpid(), 0);
+}
+
+static void list_missing(const struct meet *m, bool judged, char *out, size_t bytes)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (int r = 0; r < m->meeting->size && at < bytes; r++)
+        if (r != m->meeting->rank && !(judged ? m->links[r].judged : m->links[r].met))
+            at += (size_t)snprintf(out + at, bytes - at, "%s%d", at ? ", " : "", r);
+}
+
+static int compare_number(const char *what, const char *advice, uint64_t mine, uint64_t theirs,
+                          const struct shmrt_hello *own, const struct shmrt_hello *peer,
+                          struct shmrt_error *error_out)
+{
+    if (mine == theirs)
+        return 0;
+    return shmrt_error_set(error_out, -EPROTO,
+                           "rank %d (pid %d) and rank %d (pid %d) differ in %s: %" PRIu64
+                           " and %" PRIu64 "; %s",
+                           own->rank, own->pid, peer->rank, peer->pid, what, mine, theirs, advice);
+}
+
+/* Everything that has to be equal before the segments can be laid out alike. */
+static int compare_hellos(const struct shmrt_hello *own, const struct shmrt_hello *peer,
+                          struct shmrt_error *error_out)
+{
+    if (own->head.protocol != peer->head.protocol)
+        return shmrt_error_set(error_out, -EPROTO,
+                               "rank %d runs shmrt %s (protocol %u), rank %d runs %.15s (protocol "
+                               "%u); install one version for all ranks",
+                               own->rank, own->version, own->head.protocol, peer->rank,
+                               peer->version, peer->head.protocol);
+    if (strncmp(own->job, peer->job, SHMRT_JOB_BYTES) != 0)
+        return shmrt_error_set(
+            error_out, -EPROTO,
+            "the job keys %s and %.*s meet at one name; choose another SHMRT_JOB", own->job,
+            SHMRT_JOB_BYTES - 1, peer->job);
+    const char *same = "start all ranks with the same value";
+    int rc = compare_number("the number of ranks", same, (uint64_t)own->size, (uint64_t)peer->size,
+                            own, peer, error_out);
+    if (!rc)
+        rc = compare_number("SHMRT_SEGMENT", same, own->segment_bytes, peer->segment_bytes, own,
+                            peer, error_out);
+    if (!rc)
+        rc = compare_number("SHMRT_CHUNK", same, own->chunk_bytes, peer->chunk_bytes, own, peer,
+                            error_out);
+    if (!rc)
+        rc = compare_number("SHMRT_ONESHOT_MAX", same, own->oneshot_max_bytes,
+                            peer->oneshot_max_bytes, own, peer, error_out);
+    return rc;
+}
+
+static int send_hello(struct meet *m, int socket)
+{
+    return shmrt_message_send(socket, m->mine, sizeof *m->mine, m->send_fds, SHMRT_MESSAGE_FDS);
+}
+
+/* Takes over the descriptors of a good hello. */
+static int take_hello(struct meet *m, struct shmrt_link *link, struct shmrt_received *received)
+{
+    link->hello = received->message.hello;
+    link->hello.version[sizeof link->hello.version - 1] = '\0';
+    link->hello.job[SHMRT_JOB_BYTES - 1] = '\0';
+    link->memfd = received->fds[0];
+    link->pidfd = received->fds[1];
+    link->met = true;
+    return compare_hellos(m->mine, &link->hello, m->error_out);
+}
+
+static int descriptors_lost(struct meet *m)
+{
+    return shmrt_error_set(m->error_out, -EMFILE,
+                           "no descriptor was left to take a segment: %d ranks need about %d open "
+                           "files; raise `ulimit -n`",
+                           m->meeting->size, 4 * m->meeting->size);
+}
+
+static void drop_pending(struct meet *m, int i)
+{
+    m->pending[i] = m->pending[--m->pendings];
+}
+
+/* A hello from a connection that somebody opened to us. A stranger is closed without a word. */
+static int greet_pending(struct meet *m, int i)
+{
+    struct shmrt_received received;
+    int socket = m->pending[i];
+    int rc = shmrt_message_receive(socket, &received);
+    if (rc == -EAGAIN)
+        return 0;
+    drop_pending(m, i);
+    if (rc == -EMFILE) {
+        close(socket);
+        return descriptors_lost(m);
+    }
+    const struct shmrt_hello *hello = &received.message.hello;
+    bool hello_came = rc == 0 && received.message.head.kind == SHMRT_MESSAGE_HELLO;
+    bool in_range = hello_came && hello->rank >= 0 && hello->rank < SHMRT_MAX_RANKS;
+    if (!in_range || received.fds[0] < 0 ||
+        (hello->rank < m->meeting->size &&
+         (hello->rank <= m->meeting->rank || m->links[hello->rank].socket >= 0))) {
+        if (rc == 0)
+            shmrt_received_close(&received);
+        close(socket);
+        return 0;
+    }
+    rc = send_hello(m, socket); /* also to one that does not fit, so that it can say why, too */
+    if (hello->rank >= m->meeting->size) {
+        struct shmrt_link stranger = {.socket = socket};
+        rc = take_hello(m, &stranger, &received);
+        shmrt_links_close(&stranger, 1, false);
+        return rc;
+    }
+    struct shmrt_link *link = &m->links[hello->rank];
+    link->socket = socket;
+    int differs = take_hello(m, link, &received);
+    return differs ? differs : rc == -EPIPE ? 0 : rc;
+}
+
+static int accept_all(struct meet *m)
+{
+    int socket;
+    while (m->pendings < MAX_PENDING && (socket = shmrt_name_accept(m->listener)) >= 0)
+        m->pending[m->pendings++] = socket;
+    return 0;
+}
+
+/* Connects to the lower ranks that are not connected yet. */
+static int call_lower_ranks(struct meet *m)
+{
+    for (int r = 0; r < m->meeting->rank; r++) {
+        struct shmrt_link *link = &m->links[r];
+        if (link->socket >= 0)
+            continue;
+        int socket = shmrt_name_connect(m->mine->job, r);
+        if (socket < 0 && socket != -ECONNREFUSED && socket != -EAGAIN)
+            return shmrt_error_set(m->error_out, socket, "connecting to rank %d failed: %s", r,
+                                   strerror(-socket));
+        if (socket < 0)
+            continue;
+        if (send_hello(m, socket) == 0)
+            link->socket = socket;
+        else
+            close(socket);
+    }
+    return 0;
+}
+
+static int gave_up(struct meet *m, int rank, const struct shmrt_verdict *verdict)
+{
+    return shmrt_error_set(m->error_out, -ECONNABORTED, "rank %d gave up: %.*s", rank,
+                           SHMRT_ERROR_TEXT_BYTES - 32, verdict->text);
+}
+
+static int is_gone(struct meet *m, int rank)
+{
+    const struct shmrt_hello *hello = &m->links[rank].hello;
+    return shmrt_error_set(m->error_out, -ECONNABORTED,
+                           "rank %d (pid %d) died or gave up while the ranks were meeting", rank,
+                           hello->pid);
+}
+
+/* Something came, or ended, on the connection to @rank. */
+static int read_link(struct meet *m, int rank)
+{
+    struct shmrt_link *link = &m->links[rank];
+    struct shmrt_received received;
+    int rc = shmrt_message_receive(link->socket, &received);
+    if (rc == -EAGAIN)
+        return 0;
+    if (rc == -EMFILE)
+        return descriptors_lost(m);
+    if (rc == 0 && !link->met && received.message.head.kind == SHMRT_MESSAGE_HELLO &&
+        received.message.hello.rank == rank && received.fds[0] >= 0)
+        return take_hello(m, link, &received);
+    if (rc == 0 && link->met && received.message.head.kind == SHMRT_MESSAGE_VERDICT) {
+        shmrt_received_close(&received);
+        received.message.verdict.text[SHMRT_ERROR_TEXT_BYTES - 1] = '\0';
+        if (received.message.verdict.code)
+            return gave_up(m, rank, &received.message.verdict);
+        link->judged = true;
+        return 0;
+    }
+    if (rc == 0)
+        shmrt_received_close(&received);
+    if (link->met)
+        return is_gone(m, rank);
+    close(link->socket); /* a listener of an earlier communicator, just closing: try again */
+    link->socket = -1;
+    return 0;
+}
+
+static bool all_met(const struct meet *m)
+{
+    for (int r = 0; r < m->meeting->size; r++)
+        if (r != m->meeting->rank && !m->links[r].met)
+            return false;
+    return true;
+}
+
+static bool all_judged(const struct meet *m)
+{
+    for (int r = 0; r < m->meeting->size; r++)
+        if (r != m->meeting->rank && !m->links[r].judged)
+            return false;
+    return true;
+}
+
+/* Deadline, warning and Ctrl-C of a round of the loop; judged: which ranks count as missing. */
+static int check_clock(struct meet *m, bool judged)
+{
+    char missing[160];
+    int64_t waited_ns = shmrt_now_ns() - m->start_ns;
+    if (shmrt_interrupted(&m->meeting->interrupt))
+        return shmrt_error_set(m->error_out, -ECANCELED,
+                               "interrupted while the ranks were meeting");
+    if (waited_ns > m->meeting->warn_ns && !m->warned) {
+        m->warned = true;
+        list_missing(m, judged, missing, sizeof missing);
+        shmrt_log(&m->meeting->logger, SHMRT_LOG_WARNING,
+                  "rank %d waits for rank(s) %s of %d to meet, %.0f s so far (job %s)",
+                  m->meeting->rank, missing, m->meeting->size, (double)waited_ns / 1e9,
+                  m->mine->job);
+    }
+    if (waited_ns <= m->meeting->timeout_ns)
+        return 0;
+    list_missing(m, judged, missing, sizeof missing);
+    return shmrt_error_set(
+        m->error_out, -ETIMEDOUT,
+        "rank(s) %s of %d did not come within %.3g s (job %s): start them on this "
+        "machine with the same job key, or raise SHMRT_RENDEZVOUS_TIMEOUT",
+        missing, m->meeting->size, (double)m->meeting->timeout_ns / 1e9, m->mine->job);
+}
+
+/* Waits for something to happen, at most until the next retry, then handles it. */
+static int poll_once(struct meet *m, int64_t wait_ns)
+{
+    struct pollfd fds[1 + MAX_PENDING + SHMRT_MAX_RANKS];
+    int rank_of[SHMRT_MAX_RANKS];
+    int pendings = m->pendings, n = 0, rc = 0;
+    fds[n++] = (struct pollfd){.fd = m->listener, .events = POLLIN};
+    for (int i = 0; i < pendings; i++)
+        fds[n++] = (struct pollfd){.fd = m->pending[i], .events = POLLIN};
+    int first_link = n;
+    for (int r = 0; r < m->meeting->size; r++)
+        if (m->links[r].socket >= 0 && !m->links[r].judged) {
+            rank_of[n - first_link] = r;
+            fds[n++] = (struct pollfd){.fd = m->links[r].socket, .events = POLLIN};
+        }
+    struct timespec wait = shmrt_timespec_from_ns(wait_ns);
+    if (ppoll(fds, (nfds_t)n, &wait, NULL) < 0 && errno != EINTR)
+        return shmrt_error_set(m->error_out, -errno, "poll failed: %s", strerror(errno));
+    for (int i = first_link; i < n && rc == 0; i++)
+        if (fds[i].revents)
+            rc = read_link(m, rank_of[i - first_link]);
+    /* Backwards: a greeted connection leaves its place to the last one. */
+    for (int i = pendings - 1; i >= 0 && rc == 0; i--)
+        if (fds[1 + i].revents)
+            rc = greet_pending(m, i);
+    if (rc == 0 && m->listener >= 0 && fds[0].revents)
+        rc = accept_all(m);
+    return rc;
+}
+
+static int meet_all(struct meet *m)
+{
+    int rc = 0;
+    while (rc == 0 && !all_met(m)) {
+        int64_t now_ns = shmrt_now_ns();
+        if (now_ns >= m->retry_at_ns) {
+            if ((rc = call_lower_ranks(m)) != 0)
+                break;
+            m->retry_at_ns = now_ns + m->retry_ns;
+            m->retry_ns = m->retry_ns * 2 < LAST_RETRY_NS ? m->retry_ns * 2 : LAST_RETRY_NS;
+        }
+        if ((rc = poll_once(m, m->retry_ns)) == 0)
+            rc = check_clock(m, false);
+    }
+    return rc;
+}
+
+int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmrt_hello *mine,
+                          int memfd, struct shmrt_link *links_out, struct shmrt_error *error_out)
+{
+    struct meet m = {.meeting = meeting,
+                     .mine = mine,
+                     .links = links_out,
+                     .error_out = error_out,
+                     .send_fds = {memfd, open_own_pidfd()},
+                     .start_ns = shmrt_now_ns(),
+                     .retry_ns = FIRST_RETRY_NS};
+    for (int r = 0; r < meeting->size; r++)
+        links_out[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .pidfd = -1};
+    m.listener = meeting->size > 1 ? shmrt_name_listen(mine->job, meeting->rank, error_out) : -1;
+    int rc = meeting->size > 1 && m.listener < 0 ? m.listener : meet_all(&m);
+    if (m.listener >= 0)
+        close(m.listener);
+    for (int i = 0; i < m.pendings; i++)
+        close(m.pending[i]);
+    if (m.send_fds[1] >= 0)
+        close(m.send_fds[1]);
+    return rc;
+}
+
+static void send_verdict(const struct shmrt_error *outcome, const struct shmrt_meeting *meeting,
+                         struct shmrt_link *links)
+{
+    struct shmrt_verdict verdict = {.head = shmrt_message_head_make(SHMRT_MESSAGE_VERDICT),
+                                    .code = outcome->code};
+    if (outcome->code)
+        snprintf(verdict.text, sizeof verdict.text, "%s", outcome->text);
+    for (int r = 0; r < meeting->size; r++)
+        if (links[r].socket >= 0 && links[r].met)
+            shmrt_message_send(links[r].socket, &verdict, sizeof verdict, NULL, 0);
+}
+
+int shmrt_rendezvous_agree(const struct shmrt_meeting *meeting, const struct shmrt_error *outcome,
+                           struct shmrt_link *links, struct shmrt_error *error_out)
+{
+    static const struct shmrt_hello nobody = {.job = "as above"};
+    struct meet m = {.meeting = meeting,
+                     .mine = &nobody,
+                     .links = links,
+                     .error_out = error_out,
+                     .listener = -1,
+                     .start_ns = shmrt_now_ns()};
+    send_verdict(outcome, meeting, links);
+    if (outcome->code) {
+        if (error_out && error_out != outcome)
+            *error_out = *outcome;
+        return outcome->code;
+    }
+    int rc = 0;
+    while (rc == 0 && !all_judged(&m)) {
+        rc = poll_once(&m, LAST_RETRY_NS);
+        if (rc == 0)
+            rc = check_clock(&m, true);
+    }
+    return rc;
+}
+
+void shmrt_links_close(struct shmrt_link *links, int size, bool bye)
+{
+    struct shmrt_message_head goodbye = shmrt_message_head_make(SHMRT_MESSAGE_BYE);
+    for (int r = 0; r < size; r++) {
+        if (bye && links[r].socket >= 0)
+            shmrt_message_send(links[r].socket, &goodbye, sizeof goodbye, NULL, 0);
+        int *const fds[] = {&links[r].socket, &links[r].memfd, &links[r].pidfd};
+        for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+            if (*fds[i] >= 0)
+                close(*fds[i]);
+            *fds[i] = -1;
+        }
+    }
+}

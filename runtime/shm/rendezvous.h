@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rendezvous.h - how the ranks of a job find each other on this machine (L1)
+ *
+ * A full mesh of Unix sockets: rank i listens on an abstract name made of the user, the job key
+ * and i, and connects to every lower rank. Meeting is what proves that two ranks share a machine.
+ * The names live only while ranks meet. docs/protocol.md has the state table.
+ */
+#ifndef SHMRT_RENDEZVOUS_H
+#define SHMRT_RENDEZVOUS_H
+
+#include "message.h"
+
+/** What a rank holds of another one. */
+struct shmrt_link {
+    int socket;  /* -1: none */
+    int memfd;   /* its segment, -1 once taken */
+    int pidfd;   /* readable when its process has died; -1 where the kernel has none */
+    bool met;    /* its hello has come */
+    bool judged; /* its verdict has come, and was good */
+    struct shmrt_hello hello;
+};
+
+struct shmrt_meeting {
+    int rank;
+    int size;
+    int64_t timeout_ns;
+    int64_t warn_ns;
+    struct shmrt_logger logger;
+    struct shmrt_interrupt interrupt;
+};
+
+/**
+ * shmrt_rendezvous_meet - connect to all ranks and exchange hellos and segments
+ * @mine:      what the others are told; its job is the key
+ * @memfd:     this rank's segment
+ * @links_out: @meeting->size entries; the one of this rank stays empty. Filled also on failure:
+ *             close them with shmrt_links_close().
+ *
+ * Return: 0, -EADDRINUSE, -ETIMEDOUT, -EPROTO, -ECONNABORTED, -ECANCELED or another errno.
+ */
+int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmrt_hello *mine,
+                          int memfd, struct shmrt_link *links_out,
+                          struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/**
+ * shmrt_rendezvous_agree - tell all how it went here, and hear how it went with them
+ * @outcome: code 0, or why this rank can't go on; then nobody is waited for
+ *
+ * Return: 0 when every rank's outcome is good; else an errno as above.
+ */
+int shmrt_rendezvous_agree(const struct shmrt_meeting *meeting, const struct shmrt_error *outcome,
+                           struct shmrt_link *links,
+                           struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/** Say goodbye where @bye, then close. */
+void shmrt_links_close(struct shmrt_link *links, int size, bool bye);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rendezvous_name.h - the abstract socket names at which ranks meet (L1)
+ *
+ * A name is made of the user id, a hash of the job key, the rank and a suffix. Another user may
+ * have taken a name: then the next suffix serves, and connecting ranks look at all of them.
+ * Abstract names belong to the network namespace and vanish with their holder.
+ */
+#ifndef SHMRT_RENDEZVOUS_NAME_H
+#define SHMRT_RENDEZVOUS_NAME_H
+
+#include "base/error.h"
+
+/**
+ * shmrt_name_listen - listen where the higher ranks will look for @rank
+ *
+ * Return: a non-blocking socket, or -EADDRINUSE (this user already has such a rank: two jobs share
+ * a key, or two ranks a number), or another negative errno; the text in @error_out.
+ */
+int shmrt_name_listen(const char *job, int rank, struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/** A connection to @rank of this user, or -ECONNREFUSED (not there yet), -EAGAIN, other errno. */
+int shmrt_name_connect(const char *job, int rank) SHMRT_WARN_UNUSED;
+
+/** The next connection of this user, or -1 when there is none. Other users' are closed. */
+int shmrt_name_accept(int listener) SHMRT_WARN_UNUSED;
+
+#endif

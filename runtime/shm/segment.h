@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* segment.h - one rank's shared memory: an anonymous file that dies with its last holder (L1) */
+#ifndef SHMRT_SEGMENT_H
+#define SHMRT_SEGMENT_H
+
+#include "base/error.h"
+#include "bind.h"
+
+struct shmrt_segment {
+    char *base;
+    size_t bytes;
+    int fd; /* -1 once closed; the mapping stays */
+    bool bound;
+    struct shmrt_nodeset nodes; /* of the owner; only in the owner's own segment */
+};
+
+/**
+ * shmrt_segment_create - take the memory of a rank, on its own NUMA nodes
+ * @bind: bind it with mbind; refused (EPERM in containers), one line goes to @logger and first
+ *        touch serves instead
+ *
+ * In this order: create, size, map, bind, allocate, seal. fallocate takes the pages at once, so
+ * that a shortage is an error here and not a SIGBUS later, and so that they follow the binding.
+ *
+ * Return: 0, -ENOMEM (with the limit that is too small), or a negative errno of the system.
+ */
+int shmrt_segment_create(int rank, size_t bytes, bool bind, const struct shmrt_logger *logger,
+                         struct shmrt_segment *out,
+                         struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/**
+ * shmrt_segment_attach - map a peer's segment; takes @fd over, also on failure
+ *
+ * Refuses a file that is not sealed against resizing: its owner could otherwise turn our reads
+ * into SIGBUS. Return: 0, -EPROTO, or a negative errno of the system.
+ */
+int shmrt_segment_attach(int fd, int rank, size_t bytes, struct shmrt_segment *out,
+                         struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/**
+ * shmrt_segment_borrow - use the mapping of a rank of this very process
+ *
+ * Only in builds with SHMRT_SHARE_MAPPINGS: ThreadSanitizer knows memory by its address, so it
+ * sees a race between ranks only where they share one mapping. The last user unmaps it.
+ */
+void shmrt_segment_borrow(char *base, size_t bytes, struct shmrt_segment *out);
+
+/** The descriptor is needed only to hand the segment out. */
+void shmrt_segment_close_fd(struct shmrt_segment *segment);
+
+/** @mapped: false in a forked child, which never had the mapping (MADV_DONTFORK). */
+void shmrt_segment_release(struct shmrt_segment *segment, bool mapped);
+
+#endif
