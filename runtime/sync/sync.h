@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sync.h - flags, waits that end, and who is still there (L2)
+ *
+ * A flag is a 64-bit counter with one writer. Its writer posts it; others wait until it has reached
+ * a value. A wait has three exits: success, an abort, the deadline.
+ */
+#ifndef SHMRT_SYNC_H
+#define SHMRT_SYNC_H
+
+#include "base/error.h"
+#include "shm/layout.h"
+
+/** What this rank knows of one rank (itself included) for waiting. */
+struct shmrt_sync_peer {
+    struct shmrt_abort_record *abort;
+    struct shmrt_lane_sleep *sleep; /* one a lane */
+    int socket;                     /* -1 for this rank itself */
+    int pidfd;
+    int pid;
+};
+
+struct shmrt_lane_stats {
+    _Alignas(SHMRT_APART_BYTES) uint64_t wait_ns;
+    uint64_t sleeps;
+};
+
+/** All of it is constant after creation but the statistics and the warning mark. */
+struct shmrt_sync {
+    int rank;
+    int size;
+    int lanes;
+    bool fence; /* some rank has no membarrier: writers pay a seq_cst fence instead */
+    int64_t timeout_ns;
+    int64_t warn_ns;
+    int64_t spin_ns;
+    int64_t yield_ns;
+    struct shmrt_logger logger;
+    struct shmrt_interrupt interrupt;
+    struct shmrt_sync_peer peers[SHMRT_MAX_RANKS];
+    uint64_t warned_epoch;          /* caller's lane only */
+    struct shmrt_lane_stats *stats; /* one a lane */
+};
+
+/** The call a wait belongs to, for its messages. */
+struct shmrt_call_context {
+    struct shmrt_call call;
+    uint64_t epoch;
+};
+
+/** What is waited for: @flag of rank @peer to reach @value, by @lane of this rank. */
+struct shmrt_wait {
+    const _Atomic uint64_t *flag;
+    uint64_t value;
+    int peer;
+    int lane;
+    const struct shmrt_call_context *context;
+};
+
+/** Whether this process can take the sleeper's side of the store-load race (wait.c) on itself. */
+bool shmrt_sync_has_membarrier(void);
+
+/* Counters may wrap: compare by distance. Acquire: pairs with the release in shmrt_post. */
+static inline bool shmrt_flag_reached(const _Atomic uint64_t *flag, uint64_t value)
+{
+    return (int64_t)(atomic_load_explicit(flag, memory_order_acquire) - value) >= 0;
+}
+
+/** Wake @lane of @rank if it still sleeps; the slow part of shmrt_post. */
+void shmrt_wake(struct shmrt_sync *sync, int rank, int lane);
+
+/**
+ * shmrt_post - publish all earlier writes of this thread: set @flag to @value, wake sleepers
+ *
+ * The load of a sleep word must not pass the store of the flag. Usually the sleeper makes sure of
+ * that, with membarrier, and nothing is needed here but the compiler's order.
+ */
+static inline void shmrt_post(struct shmrt_sync *sync, _Atomic uint64_t *flag, uint64_t value,
+                              int lane)
+{
+    /* Pairs with the acquire in shmrt_flag_reached. */
+    atomic_store_explicit(flag, value, memory_order_release);
+    if (shmrt_unlikely(sync->fence))
+        atomic_thread_fence(memory_order_seq_cst);
+    else
+        atomic_signal_fence(memory_order_seq_cst);
+    for (int r = 0; r < sync->size; r++)
+        if (shmrt_unlikely(
+                atomic_load_explicit(&sync->peers[r].sleep[lane].asleep, memory_order_relaxed)) &&
+            r != sync->rank)
+            shmrt_wake(sync, r, lane);
+}
+
+/** The slow part of shmrt_wait: spin, yield, sleep. */
+int shmrt_wait_slow(struct shmrt_sync *sync, const struct shmrt_wait *wait) SHMRT_WARN_UNUSED;
+
+/**
+ * shmrt_wait - return 0 once the flag is there, or the error that the communicator died of
+ */
+static inline int shmrt_wait(struct shmrt_sync *sync, const struct shmrt_wait *wait)
+{
+    if (shmrt_likely(shmrt_flag_reached(wait->flag, wait->value)))
+        return 0;
+    return shmrt_wait_slow(sync, wait);
+}
+
+/**
+ * shmrt_fail - this rank gives up: publish why, wake everyone
+ *
+ * The first caller of a rank wins. Return: the code this rank failed with.
+ */
+int shmrt_fail(struct shmrt_sync *sync, int code, const char *format, ...) SHMRT_PRINTF(3, 4);
+
+/** Whether this rank has failed; then its error is in @error_out (may be NULL). */
+bool shmrt_has_failed(const struct shmrt_sync *sync, struct shmrt_error *error_out);
+
+/** If some rank has failed, fail with its words. Return: 0 or this rank's code. */
+int shmrt_check_aborts(struct shmrt_sync *sync) SHMRT_WARN_UNUSED;
+
+/** If the awaited rank has died or left without setting the flag, fail. Return: as above. */
+int shmrt_check_peer(struct shmrt_sync *sync, const struct shmrt_wait *wait) SHMRT_WARN_UNUSED;
+
+enum { SHMRT_CALL_TEXT_BYTES = 96 };
+
+/** "all-reduce #12 (sum of 1000 float32)" */
+const char *shmrt_call_describe(const struct shmrt_call_context *context,
+                                char out[SHMRT_CALL_TEXT_BYTES]);
+
+#endif
