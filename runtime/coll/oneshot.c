@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * oneshot.c - small vectors: each rank shows its term once, and reads all others'.
+ *
+ * The own term comes straight from private memory. Reuse of the payload slots is safe for the
+ * reason given in call.c.
+ */
+#include "group.h"
+
+int shmrt_oneshot_allreduce(struct shmrt_group *group, const struct shmrt_reduction *reduction)
+{
+    size_t bytes = reduction->count * reduction->element_bytes;
+    struct shmrt_call call = {.collective = SHMRT_ALLREDUCE,
+                              .dtype = (uint8_t)reduction->dtype,
+                              .op = (uint8_t)reduction->op,
+                              .count = reduction->count};
+    struct shmrt_call_context context = shmrt_call_begin(group, call, reduction->in, bytes);
+    const void *terms[SHMRT_MAX_RANKS];
+    for (int r = 0; r < group->sync.size; r++) {
+        terms[r] = reduction->in;
+        if (r == group->sync.rank)
+            continue;
+        int rc = shmrt_call_check(group, &context, r, 0);
+        if (rc)
+            return rc;
+        terms[r] = shmrt_call_payload(group, r, bytes);
+    }
+    shmrt_reduce(&group->kernels, reduction->dtype, reduction->op, reduction->out, terms,
+                 group->sync.size, reduction->count);
+    return 0;
+}
+
+int shmrt_oneshot_barrier(struct shmrt_group *group)
+{
+    struct shmrt_call call = {.collective = SHMRT_BARRIER};
+    struct shmrt_call_context context = shmrt_call_begin(group, call, NULL, 0);
+    for (int r = 0; r < group->sync.size; r++) {
+        int rc = r == group->sync.rank ? 0 : shmrt_call_check(group, &context, r, 0);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
