@@ -36,7 +36,7 @@ extern "C" {
 #define SHMRT_VERSION_MINOR 1
 #define SHMRT_VERSION_PATCH 0
 
-#define SHMRT_API        __attribute__((visibility("default")))
+#define SHMRT_API         __attribute__((visibility("default")))
 #define SHMRT_WARN_UNUSED __attribute__((warn_unused_result))
 
 enum { SHMRT_MAX_RANKS = 64, SHMRT_ERROR_TEXT_BYTES = 512 };

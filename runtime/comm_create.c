@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * comm_create.c - from parameters to a communicator: options, own segment, meeting, the peers'
+ * segments, agreement. Whatever fails is told to the ranks that were met, and undone.
+ */
+#include "comm.h"
+
+#include "team/team.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Spinning takes the CPU from the rank that is waited for when there are more ranks than CPUs. */
+enum { CROWDED_SPIN_US = 1 };
+
+static int check_params(const struct shmrt_params *params, struct shmrt_error *error_out)
+{
+    if (params->size < 1 || params->size > SHMRT_MAX_RANKS)
+        return shmrt_error_set(error_out, -EINVAL, "size %d is not from 1 to %d ranks",
+                               params->size, SHMRT_MAX_RANKS);
+    if (params->rank < 0 || params->rank >= params->size)
+        return shmrt_error_set(error_out, -EINVAL, "rank %d is not from 0 to %d (size %d)",
+                               params->rank, params->size - 1, params->size);
+    return 0;
+}
+
+static int choose_kernels(struct shmrt_comm *comm, struct shmrt_error *error_out)
+{
+    char rungs[128] = "";
+    int rc = shmrt_kernels_choose(comm->options.kernel, &comm->group.kernels);
+    if (rc == 0)
+        return 0;
+    for (int i = 0; shmrt_kernels_rung(i); i++) {
+        size_t at = strlen(rungs);
+        snprintf(rungs + at, sizeof rungs - at, ", %s", shmrt_kernels_rung(i));
+    }
+    return shmrt_error_set(error_out, rc, "SHMRT_KERNEL=%s %s; known are auto%s",
+                           comm->options.kernel,
+                           rc == -ENOTSUP ? "asks for instructions that this CPU does not have"
+                                          : "is not a rung of kernels",
+                           rungs);
+}
+
+static int make_fork_guard(struct shmrt_comm *comm, struct shmrt_error *error_out)
+{
+    size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return shmrt_error_set(error_out, -errno, "mapping one page failed: %s", strerror(errno));
+    comm->fork_guard = page;
+    comm->fork_guard[0] = 1;
+    /* Kernels before 4.14 lack it; a use after fork then meets the missing mappings instead. */
+    (void)madvise(page, bytes, MADV_WIPEONFORK);
+    return 0;
+}
+
+/* Threads of this rank that can run at once; more lanes than that would wait for each other. */
+static uint64_t usable_lanes(int size)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    long share = cpus > size ? cpus / size : 1;
+    long threads = shmrt_team_threads();
+    return (uint64_t)(threads < share ? threads : share);
+}
+
+static struct shmrt_hello make_hello(const struct shmrt_comm *comm,
+                                     const struct shmrt_params *params)
+{
+    const struct shmrt_options *options = &comm->options;
+    struct shmrt_hello hello = {
+        .head = shmrt_message_head_make(SHMRT_MESSAGE_HELLO),
+        .rank = params->rank,
+        .size = params->size,
+        .pid = getpid(),
+        .membarrier = shmrt_sync_has_membarrier(),
+        .segment_bytes = options->segment_bytes,
+        .chunk_bytes = options->chunk_bytes,
+        .oneshot_max_bytes = options->oneshot_max_bytes,
+        .lanes = options->lanes ? options->lanes : usable_lanes(params->size),
+        .mapping = (uintptr_t)comm->segments[params->rank].base,
+    };
+    snprintf(hello.version, sizeof hello.version, "%s", shmrt_version());
+    return hello;
+}
+
+/* The rank with the fewest threads decides; fewer still where their rings would not fit. */
+static int compute_layout(struct shmrt_comm *comm, const struct shmrt_hello *mine,
+                          struct shmrt_error *error_out)
+{
+    const struct shmrt_options *options = &comm->options;
+    uint64_t lanes = mine->lanes < SHMRT_MAX_LANES ? mine->lanes : SHMRT_MAX_LANES;
+    for (int r = 0; r < mine->size; r++)
+        if (r != mine->rank && comm->links[r].hello.lanes < lanes)
+            lanes = comm->links[r].hello.lanes;
+    int rc;
+    do
+        rc = shmrt_layout_compute(mine->size, (int)lanes, options->segment_bytes,
+                                  options->oneshot_max_bytes, options->chunk_bytes,
+                                  &comm->group.layout, error_out);
+    while (rc && lanes-- > 1);
+    return rc;
+}
+
+static int attach_peer(struct shmrt_comm *comm, int rank, struct shmrt_error *error_out)
+{
+    struct shmrt_link *link = &comm->links[rank];
+    struct shmrt_segment *segment = &comm->segments[rank];
+    int memfd = link->memfd;
+    link->memfd = -1;
+#ifdef SHMRT_SHARE_MAPPINGS
+    if (link->hello.pid == getpid()) {
+        close(memfd);
+        shmrt_segment_borrow((char *)(uintptr_t)link->hello.mapping, comm->options.segment_bytes,
+                             segment);
+        return 0;
+    }
+#endif
+    int rc = shmrt_segment_attach(memfd, rank, comm->options.segment_bytes, segment, error_out);
+    shmrt_segment_close_fd(segment);
+    return rc;
+}
+
+/* Whether the CPUs of the machine can't hold all ranks at once. */
+static bool is_crowded(int size)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    return cpus > 0 && size > cpus;
+}
+
+static void fill_sync(struct shmrt_comm *comm, const struct shmrt_params *params,
+                      const struct shmrt_hello *mine)
+{
+    const struct shmrt_options *options = &comm->options;
+    struct shmrt_sync *sync = &comm->group.sync;
+    uint64_t spin_us = is_crowded(params->size) && options->spin_us > CROWDED_SPIN_US
+                           ? CROWDED_SPIN_US
+                           : options->spin_us;
+    sync->rank = params->rank;
+    sync->size = params->size;
+    sync->lanes = comm->group.layout.lanes;
+    sync->timeout_ns = (int64_t)options->timeout_ms * 1000000;
+    sync->warn_ns = (int64_t)options->warn_ms * 1000000;
+    sync->spin_ns = (int64_t)spin_us * 1000;
+    sync->yield_ns = (int64_t)options->yield_us * 1000;
+    sync->logger = (struct shmrt_logger){params->log, params->log_arg};
+    sync->interrupt = (struct shmrt_interrupt){params->interrupt, params->interrupt_arg};
+    for (int r = 0; r < params->size; r++) {
+        const struct shmrt_link *link = &comm->links[r];
+        const struct shmrt_hello *hello = r == params->rank ? mine : &link->hello;
+        char *base = comm->segments[r].base;
+        comm->group.base[r] = base;
+        sync->fence = sync->fence || !hello->membarrier;
+        sync->peers[r] = (struct shmrt_sync_peer){
+            .abort = shmrt_abort_at(&comm->group.layout, base),
+            .sleep = shmrt_sleep_at(&comm->group.layout, base, 0),
+            .socket = link->socket,
+            .pidfd = link->pidfd,
+            .pid = hello->pid,
+        };
+    }
+}
+
+/* Everything after the ranks have met and before they agree. */
+static int build_group(struct shmrt_comm *comm, const struct shmrt_params *params,
+                       const struct shmrt_hello *mine, struct shmrt_error *error_out)
+{
+    int rc = compute_layout(comm, mine, error_out);
+    for (int r = 0; r < params->size && rc == 0; r++)
+        if (r != params->rank)
+            rc = attach_peer(comm, r, error_out);
+    if (rc)
+        return rc;
+    size_t lanes = (size_t)comm->group.layout.lanes;
+    comm->group.oneshot_max_bytes = comm->options.oneshot_max_bytes;
+    comm->group.rounds = calloc(lanes, sizeof *comm->group.rounds);
+    comm->group.sync.stats =
+        aligned_alloc(_Alignof(struct shmrt_lane_stats), lanes * sizeof *comm->group.sync.stats);
+    if (!comm->group.rounds || !comm->group.sync.stats)
+        return shmrt_error_set(error_out, -ENOMEM, "no memory for %zu lanes", lanes);
+    memset(comm->group.sync.stats, 0, lanes * sizeof *comm->group.sync.stats);
+    fill_sync(comm, params, mine);
+    return 0;
+}
+
+/* Meets the others, then tells them how it went here and hears how it went with them. */
+static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params,
+                      struct shmrt_error *error_out)
+{
+    struct shmrt_meeting meeting = {
+        .rank = params->rank,
+        .size = params->size,
+        .timeout_ns = (int64_t)comm->options.rendezvous_timeout_ms * 1000000,
+        .warn_ns = (int64_t)comm->options.warn_ms * 1000000,
+        .logger = {params->log, params->log_arg},
+        .interrupt = {params->interrupt, params->interrupt_arg},
+    };
+    struct shmrt_segment *own = &comm->segments[params->rank];
+    struct shmrt_error outcome = {0};
+    struct shmrt_hello mine = make_hello(comm, params);
+    int rc = shmrt_job_key(params->job, params->name, mine.job, error_out);
+    if (rc)
+        return rc;
+    rc = shmrt_rendezvous_meet(&meeting, &mine, own->fd, comm->links, &outcome);
+    if (rc == 0)
+        rc = build_group(comm, params, &mine, &outcome);
+    shmrt_segment_close_fd(own);
+    outcome.code = rc;
+    return shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
+}
+
+static void free_comm(struct shmrt_comm *comm, bool bye)
+{
+    bool forked = comm->fork_guard && comm->fork_guard[0] == 0;
+    int size = SHMRT_MAX_RANKS;
+    shmrt_links_close(comm->links, size, bye && !forked);
+    for (int r = 0; r < size; r++)
+        shmrt_segment_release(&comm->segments[r], !forked);
+    if (comm->fork_guard)
+        munmap(comm->fork_guard, (size_t)sysconf(_SC_PAGESIZE));
+    free(comm->group.rounds);
+    free(comm->group.sync.stats);
+    free(comm);
+}
+
+static struct shmrt_comm *allocate_comm(void)
+{
+    struct shmrt_comm *comm = calloc(1, sizeof *comm);
+    for (int r = 0; comm && r < SHMRT_MAX_RANKS; r++) {
+        comm->links[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .pidfd = -1};
+        comm->segments[r].fd = -1;
+    }
+    return comm;
+}
+
+int shmrt_comm_create(const struct shmrt_params *params, struct shmrt_comm **comm_out,
+                      struct shmrt_error *error_out)
+{
+    int rc = check_params(params, error_out);
+    if (rc)
+        return rc;
+    struct shmrt_comm *comm = allocate_comm();
+    if (!comm)
+        return shmrt_error_set(error_out, -ENOMEM, "no memory for a communicator");
+    struct shmrt_logger logger = {params->log, params->log_arg};
+    if ((rc = shmrt_options_load(params->settings, &comm->options, error_out)) != 0 ||
+        (rc = choose_kernels(comm, error_out)) != 0 ||
+        (rc = make_fork_guard(comm, error_out)) != 0 ||
+        (rc = shmrt_segment_create(params->rank, comm->options.segment_bytes,
+                                   comm->options.bind != 0, &logger, &comm->segments[params->rank],
+                                   error_out)) != 0 ||
+        (rc = join_ranks(comm, params, error_out)) != 0) {
+        free_comm(comm, false);
+        return rc;
+    }
+    *comm_out = comm;
+    return 0;
+}
+
+void shmrt_comm_destroy(struct shmrt_comm *comm)
+{
+    if (comm)
+        free_comm(comm, true);
+}
