@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* values.c - an all-reduce of one element at a time, with the compiler's own 16-bit float. */
+#include "values.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+static uint64_t noise(size_t index, int rank, unsigned seed)
+{
+    return mix(index * 1000003 + (uint64_t)rank * 7919 + (uint64_t)seed * 104729 + 12345);
+}
+
+/* -2 .. 2 scaled by a power of two between 2^-8 and 2^7 */
+static double real_value(uint64_t bits)
+{
+    double fraction = (double)(bits >> 20) / (double)(UINT64_C(1) << 42) - 2.0;
+    return ldexp(fraction, (int)(bits & 15) - 8);
+}
+
+static uint16_t bf16_round(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (isnan(value))
+        return 0x7fc0;
+    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+static float bf16_widen(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static void store(void *out, size_t i, enum shmrt_dtype dtype, double real, uint64_t integer)
+{
+    char *at = (char *)out + i * shmrt_dtype_bytes(dtype);
+    float single = (float)real;
+    _Float16 half = (_Float16)single;
+    uint16_t brain = bf16_round(single);
+    switch (dtype) {
+    case SHMRT_FLOAT32:
+        memcpy(at, &single, sizeof single);
+        break;
+    case SHMRT_FLOAT64:
+        memcpy(at, &real, sizeof real);
+        break;
+    case SHMRT_FLOAT16:
+        memcpy(at, &half, sizeof half);
+        break;
+    case SHMRT_BFLOAT16:
+        memcpy(at, &brain, sizeof brain);
+        break;
+    default: /* little-endian: the low bytes are the wrapped value */
+        memcpy(at, &integer, shmrt_dtype_bytes(dtype));
+    }
+}
+
+void values_fill(void *out, size_t first, size_t count, enum shmrt_dtype dtype, int rank,
+                 unsigned seed)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bits = noise(first + i, rank, seed);
+        store(out, i, dtype, real_value(bits), bits);
+    }
+}
+
+static double combine(double a, double b, enum shmrt_op op)
+{
+    switch (op) {
+    case SHMRT_MIN:
+        return a < b ? a : b;
+    case SHMRT_MAX:
+        return a > b ? a : b;
+    case SHMRT_PROD:
+        return a * b;
+    default:
+        return a + b;
+    }
+}
+
+/* Sums and products of 64 bits wrap; the low bits are right for every narrower type. */
+static uint64_t combine_wrapped(uint64_t a, uint64_t b, enum shmrt_op op)
+{
+    return op == SHMRT_PROD ? a * b : a + b;
+}
+
+static int64_t narrow(uint64_t bits, enum shmrt_dtype dtype)
+{
+    switch (dtype) {
+    case SHMRT_INT8:
+        return (int8_t)bits;
+    case SHMRT_UINT8:
+        return (uint8_t)bits;
+    case SHMRT_INT16:
+        return (int16_t)bits;
+    case SHMRT_INT32:
+        return (int32_t)bits;
+    default:
+        return (int64_t)bits;
+    }
+}
+
+static uint64_t reduce_integer(size_t index, enum shmrt_dtype dtype, enum shmrt_op op, int size,
+                               unsigned seed)
+{
+    uint64_t sum = noise(index, 0, seed);
+    for (int r = 1; r < size; r++) {
+        uint64_t term = noise(index, r, seed);
+        bool less = narrow(term, dtype) < narrow(sum, dtype);
+        if (op == SHMRT_MIN || op == SHMRT_MAX)
+            sum = less == (op == SHMRT_MIN) ? term : sum;
+        else
+            sum = combine_wrapped(sum, term, op);
+    }
+    return sum;
+}
+
+/* The term as the type holds it. */
+static double real_term(size_t index, enum shmrt_dtype dtype, int rank, unsigned seed)
+{
+    double real = real_value(noise(index, rank, seed));
+    if (dtype == SHMRT_FLOAT64)
+        return real;
+    float single = (float)real;
+    if (dtype == SHMRT_FLOAT16)
+        return (double)(_Float16)single;
+    return dtype == SHMRT_BFLOAT16 ? bf16_widen(bf16_round(single)) : single;
+}
+
+static double reduce_real(size_t index, enum shmrt_dtype dtype, enum shmrt_op op, int size,
+                          unsigned seed)
+{
+    double sum = real_term(index, dtype, 0, seed);
+    for (int r = 1; r < size; r++) {
+        sum = combine(sum, real_term(index, dtype, r, seed), op);
+        if (dtype != SHMRT_FLOAT64)
+            sum = (float)sum; /* each step of a sum or product of two floats rounds once */
+    }
+    if (op == SHMRT_AVG)
+        sum = dtype == SHMRT_FLOAT64 ? sum / size : (double)((float)sum / (float)size);
+    return sum;
+}
+
+void values_reduce(void *out, size_t first, size_t count, enum shmrt_dtype dtype, enum shmrt_op op,
+                   int size, unsigned seed)
+{
+    bool real = dtype <= SHMRT_FLOAT16;
+    for (size_t i = 0; i < count; i++)
+        store(out, i, dtype, real ? reduce_real(first + i, dtype, op, size, seed) : 0,
+              real ? 0 : reduce_integer(first + i, dtype, op, size, seed));
+}
