@@ -11,7 +11,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <cerrno>
 #include <utility>
 
 namespace py = pybind11;
@@ -35,14 +34,12 @@ bool create(int rank, int size, std::optional<std::string> job, std::vector<std:
     return released([&](DefaultComm &comm) { return comm.create(request); });
 }
 
-/* The pair that a launcher has set, or None without a launcher. */
-std::optional<std::pair<int, int>> rank_and_size_from_env()
+/* The pair that a launcher has set; shmrt.Error(ENOENT) without a launcher. */
+std::pair<int, int> rank_and_size_from_env()
 {
     shmrt_params params{};
     shmrt_error error{};
     const int rc = shmrt_params_from_env(&params, &error);
-    if (rc == -ENOENT)
-        return std::nullopt;
     if (rc)
         throw_error(-rc, error.text);
     return std::pair{params.rank, params.size};

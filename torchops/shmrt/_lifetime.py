@@ -42,7 +42,7 @@ def init(
     if (rank is None) != (size is None):
         raise TypeError(f"init() takes rank and size together, got rank={rank} and size={size}")
     if rank is None or size is None:
-        rank, size = _from_launcher()
+        rank, size = _C.rank_and_size_from_env()
     local_size = _local_size()
     if _C.create(rank, size, job, _settings_list(timeout, settings)) and local_size not in (None, size):
         _warn_local_size(str(local_size), size)
@@ -95,18 +95,6 @@ def _rank_and_size(what: str) -> tuple[int, int]:
     pair = _C.rank_and_size()
     if pair is None:
         raise Error(f"{what} was called before the ranks have met: call shmrt.init() first", errno.ENOTCONN)
-    return pair
-
-
-def _from_launcher() -> tuple[int, int]:
-    pair = _C.rank_and_size_from_env()
-    if pair is None:
-        raise Error(
-            "shmrt.init() found no launcher's variables (RANK and WORLD_SIZE, or those of mpirun or srun): "
-            "start the program with `shm-launch -n N python ...` or torchrun, or pass rank and size, "
-            "as init(0, 1) for a single process",
-            errno.ENOENT,
-        )
     return pair
 
 
