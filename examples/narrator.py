@@ -74,7 +74,9 @@ class Narrator:
         ranks = "1 rank" if size == 1 else f"{size} ranks"
         how = "uncompiled" if args.eager else "torch.compile(fullgraph=True)"
         self.line(f"all-MiniLM-L6-v2 on {ranks}: {args.dtype}, {how}, all-reduce by {args.backend}")
-        self.line(f"searching {len(corpus)} sentences of {args.corpus}")
+        works = len({work for work, _ in corpus if work})
+        source = f"{works} works in " if works else ""
+        self.line(f"searching {len(corpus)} sentences of {source}{args.corpus.name}")
 
     def report(self, result):
         self._matches(result)
@@ -128,7 +130,7 @@ class Narrator:
         for rank, fact in enumerate(result["placement"]):
             self.line(
                 f"  {rank:>4}  {fact['pid']:>7}  {fact['threads']:>7}  {ranges(fact['cpus']):<12}  "
-                f"{ranges(fact['nodes']) or '?':<5}  {describe_buffer(fact.get('buffer'))}"
+                f"{ranges(fact['nodes']) or '?':<5}  {describe_buffer(fact['buffer'])}"
             )
 
     def _checks(self, result):
@@ -136,12 +138,17 @@ class Narrator:
         for check in result["checks"]:
             verdict = "pass" if check["passed"] else "FAIL"
             self.line(
-                f"  {verdict}  {check['name']:<48}  {check['value']:.2g}  (at most {check['limit']:.2g})"
+                f"  {verdict}  {check['name']:<48}  {number(check['value'])}  "
+                f"(at most {number(check['limit'])})"
             )
         self.line(f"        checksum of all embeddings  {result['checksum'][:16]}")
 
     def _row(self, title, text):
         self.line(f"  {title:<28}  {text}")
+
+
+def number(value):
+    return str(value) if isinstance(value, int) else f"{value:.1e}"
 
 
 def ranges(numbers):
@@ -156,8 +163,8 @@ def ranges(numbers):
 
 
 def describe_buffer(buffer):
-    if buffer is None:
-        return "none shared"
+    if isinstance(buffer, str):
+        return buffer
     how = "bound" if buffer["bound"] else "by first touch"
     known = buffer["pages"] - buffer["pages_unknown"]
     if known == 0:
