@@ -353,7 +353,7 @@ static void send_verdict(const struct shmrt_error *outcome, const struct shmrt_m
     if (outcome->code)
         snprintf(verdict.text, sizeof verdict.text, "%s", outcome->text);
     for (int r = 0; r < meeting->size; r++)
-        if (links[r].socket >= 0 && links[r].met)
+        if (links[r].socket >= 0) /* it has had our hello, even where its own is still to come */
             shmrt_message_send(links[r].socket, &verdict, sizeof verdict, NULL, 0);
 }
 

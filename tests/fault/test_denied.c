@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_denied.c - system calls that a container's seccomp profile refuses: right all the same, and
+ * one line says what is missing.
+ */
+#include "ranks.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* From now on @number fails with @code in this process. */
+static bool deny(int number, int code)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)code),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof filter[0], .filter = filter};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+struct denial {
+    int number;
+    int code;
+    const char *line; /* what the log has to say, or NULL for silence */
+};
+
+struct heard {
+    int lines;
+    char text[512];
+};
+
+static void hear(enum shmrt_log_level level, const char *line, void *arg)
+{
+    struct heard *heard = arg;
+    (void)level;
+    heard->lines++;
+    snprintf(heard->text, sizeof heard->text, "%s", line);
+}
+
+static int work_without(struct rank *rank)
+{
+    const struct denial *denial = rank->arg;
+    struct heard heard = {0};
+    static const char *const settings[] = {"spin=0", "yield=0", NULL};
+    struct shmrt_comm *comm = NULL;
+    struct shmrt_params params = {.rank = rank->rank,
+                                  .size = rank->size,
+                                  .job = rank->job,
+                                  .settings = settings,
+                                  .log = hear,
+                                  .log_arg = &heard};
+    CHECK(deny(denial->number, denial->code));
+    CHECK(shmrt_comm_create(&params, &comm, NULL) == 0);
+    CHECK(heard.lines == (denial->line ? 1 : 0));
+    CHECK(!denial->line || strstr(heard.text, denial->line));
+    for (int i = 0; i < 50; i++) {
+        int64_t x = rank->rank + 1;
+        CHECK(shmrt_allreduce(comm, &x, &x, 1, SHMRT_INT64, SHMRT_PROD) == 0 && x == 6);
+    }
+    struct shmrt_placement_proof proof;
+    int rc = shmrt_comm_verify(comm, &proof);
+    if (denial->number == SYS_mbind)
+        CHECK(!proof.bound);
+    if (denial->number == SYS_move_pages)
+        CHECK(rc == -denial->code && proof.pages_unknown == proof.pages);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void works_without(struct denial denial)
+{
+    struct ranks_run run = {
+        .kind = RANKS_PROCESSES, .size = 3, .body = work_without, .arg = &denial};
+    ranks_run_well(&run);
+}
+
+static void without_mbind(void **state)
+{
+    (void)state;
+    works_without((struct denial){SYS_mbind, EPERM, "CAP_SYS_NICE"});
+}
+
+static void without_move_pages(void **state)
+{
+    (void)state;
+    works_without((struct denial){SYS_move_pages, EPERM, NULL});
+}
+
+static void without_membarrier(void **state)
+{
+    (void)state;
+    works_without((struct denial){SYS_membarrier, ENOSYS, NULL});
+}
+
+static void without_pidfd(void **state)
+{
+    (void)state;
+    works_without((struct denial){SYS_pidfd_open, ENOSYS, NULL});
+}
+
+static int fail_without(struct rank *rank)
+{
+    const struct denial *denial = rank->arg;
+    struct shmrt_error error;
+    CHECK(deny(denial->number, denial->code));
+    CHECK(!rank_comm(rank, &error) && error.code == -denial->code);
+    CHECK(strstr(error.text, denial->line));
+    return 0;
+}
+
+/* What can't be done without is an error that names the step, here by one rank alone. */
+static void needed_calls_are_named(void **state)
+{
+    (void)state;
+    struct denial denials[] = {
+        {SYS_memfd_create, ENFILE, "memfd_create"},
+        {SYS_fallocate, ENOSPC, "8388608 bytes"},
+        {SYS_ftruncate, EPERM, "ftruncate"},
+    };
+    for (size_t i = 0; i < sizeof denials / sizeof denials[0]; i++) {
+        struct ranks_run run = {
+            .kind = RANKS_PROCESSES, .size = 1, .body = fail_without, .arg = &denials[i]};
+        ranks_run_well(&run);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_mbind),          cmocka_unit_test(without_move_pages),
+        cmocka_unit_test(without_membarrier),     cmocka_unit_test(without_pidfd),
+        cmocka_unit_test(needed_calls_are_named),
+    };
+    return cmocka_run_group_tests_name("denied", tests, NULL, NULL);
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_rendezvous.c - ranks that do not come, do not fit, or are not what they say. */
+#include "ranks.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void nap_ms(long ms)
+{
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&t, NULL);
+}
+
+static void run_processes(int size, rank_body body, void *arg, const char *const *settings)
+{
+    struct ranks_run run = {
+        .kind = RANKS_PROCESSES, .size = size, .body = body, .arg = arg, .settings = settings};
+    ranks_run_well(&run);
+}
+
+#define CHECK_ERROR(error, expected, words)                                                        \
+    do {                                                                                           \
+        if ((error).code != (expected) || !strstr((error).text, words))                            \
+            fprintf(stderr, "code %d: %s\n", (error).code, (error).text);                          \
+        CHECK((error).code == (expected) && strstr((error).text, words));                          \
+    } while (0)
+
+static int wait_for_absent_rank(struct rank *rank)
+{
+    struct shmrt_error error;
+    rank->size = 3; /* rank 2 is never started */
+    CHECK(!rank_comm(rank, &error));
+    /* The first to give up tells the other. */
+    if (error.code == -ECONNABORTED)
+        CHECK_ERROR(error, -ECONNABORTED, "rank(s) 2 of 3 did not come");
+    else
+        CHECK_ERROR(error, -ETIMEDOUT, "rank(s) 2 of 3 did not come");
+    CHECK(strstr(error.text, "SHMRT_RENDEZVOUS_TIMEOUT") || error.code == -ECONNABORTED);
+    return 0;
+}
+
+static void absent_rank_is_named(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"rendezvous_timeout=0.5", NULL};
+    run_processes(2, wait_for_absent_rank, NULL, settings);
+}
+
+static int claim_another_size(struct rank *rank)
+{
+    struct shmrt_error error;
+    rank->size = 2 + rank->rank;
+    CHECK(!rank_comm(rank, &error));
+    CHECK_ERROR(error, -EPROTO, "the number of ranks");
+    CHECK(strstr(error.text, "rank 0") && strstr(error.text, "rank 1"));
+    return 0;
+}
+
+static int use_another_segment(struct rank *rank)
+{
+    struct shmrt_error error;
+    const char *const settings[] = {rank->rank ? "segment=1M" : "segment=2M", NULL};
+    rank->settings = settings;
+    CHECK(!rank_comm(rank, &error));
+    CHECK_ERROR(error, -EPROTO, "SHMRT_SEGMENT");
+    CHECK(strstr(error.text, "1048576") && strstr(error.text, "2097152"));
+    return 0;
+}
+
+static void different_parameters_are_named_on_both_sides(void **state)
+{
+    (void)state;
+    run_processes(2, claim_another_size, NULL, NULL);
+    run_processes(2, use_another_segment, NULL, NULL);
+}
+
+/* Ranks 0 and 1 of a job of two; process 2 claims to be rank 0 as well. */
+static int take_a_taken_rank(struct rank *rank)
+{
+    struct shmrt_error error;
+    rank->size = 2;
+    if (rank->rank == 2) {
+        rank->rank = 0;
+        nap_ms(200);
+        CHECK(!rank_comm(rank, &error));
+        CHECK_ERROR(error, -EADDRINUSE, "two jobs share this key");
+        return 0;
+    }
+    if (rank->rank == 1)
+        nap_ms(2500);
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm && shmrt_barrier(comm) == 0);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void key_of_another_job_is_refused(void **state)
+{
+    (void)state;
+    run_processes(3, take_a_taken_rank, NULL, NULL);
+}
+
+static int die_while_meeting(struct rank *rank)
+{
+    struct shmrt_error error;
+    rank->size = 3; /* rank 2 never comes: the others stay in the meeting */
+    if (rank->rank == 1)
+        alarm(1);
+    CHECK(!rank_comm(rank, &error));
+    CHECK_ERROR(error, -ECONNABORTED, "rank 1");
+    return 0;
+}
+
+static void death_while_meeting_is_named(void **state)
+{
+    (void)state;
+    struct ranks_run run = {.kind = RANKS_PROCESSES, .size = 2, .body = die_while_meeting};
+    ranks_run(&run);
+    assert_int_equal(run.results[0], 0);
+    assert_int_equal(run.results[1], 128 + SIGALRM);
+}
+
+/* Rank 1 may open too few files to take all segments. */
+static int run_out_of_files(struct rank *rank)
+{
+    struct shmrt_error error;
+    if (rank->rank == 1) {
+        struct rlimit limit = {12, 12};
+        CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    }
+    CHECK(!rank_comm(rank, &error));
+    if (rank->rank == 1)
+        CHECK(error.code == -EMFILE);
+    else
+        CHECK_ERROR(error, -ECONNABORTED, "rank 1");
+    return 0;
+}
+
+static void failure_of_one_is_told_to_all(void **state)
+{
+    (void)state;
+    run_processes(6, run_out_of_files, NULL, NULL);
+}
+
+static int interrupt_now(void *arg)
+{
+    (void)arg;
+    return 1;
+}
+
+static void meeting_can_be_interrupted(void **state)
+{
+    (void)state;
+    struct shmrt_error error;
+    struct shmrt_comm *comm = NULL;
+    struct shmrt_params params = {.size = 2, .job = "interrupted", .interrupt = interrupt_now};
+    assert_int_equal(shmrt_comm_create(&params, &comm, &error), -ECANCELED);
+}
+
+/* The abstract names of a job's rank 0 as the kernel lists them; false when there are none. */
+static bool find_name(char out[108])
+{
+    char line[512], prefix[64];
+    snprintf(prefix, sizeof prefix, "@shmrt/%u/", (unsigned)geteuid());
+    FILE *file = fopen("/proc/net/unix", "r");
+    bool found = false;
+    while (file && !found && fgets(line, sizeof line, file)) {
+        char *name = strstr(line, prefix);
+        if (name && strstr(name, "/0/0")) {
+            name[strcspn(name, "\n")] = '\0';
+            snprintf(out, 108, "%s", name + 1);
+            found = true;
+        }
+    }
+    if (file)
+        fclose(file);
+    return found;
+}
+
+static int open_to_name(const char *name, bool listening)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "%s", name);
+    socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int rc = listening ? bind(fd, (struct sockaddr *)&address, bytes)
+                       : connect(fd, (struct sockaddr *)&address, bytes);
+    if (rc == 0 && (!listening || listen(fd, 8) == 0))
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* Connects, sends rubbish of all lengths, and holds connections open without a word. */
+static void disturb(const pid_t *pids, void *arg)
+{
+    (void)pids;
+    (void)arg;
+    char name[108], rubbish[2048];
+    for (int i = 0; !find_name(name) && i < 500; i++)
+        nap_ms(2);
+    for (size_t i = 0; i < sizeof rubbish; i++)
+        rubbish[i] = (char)(i * 37);
+    for (size_t i = 0; i < 60; i++) {
+        int fd = open_to_name(name, false);
+        if (fd < 0)
+            break;
+        /* The right magic on some, so that more than the first check is reached. */
+        uint64_t magic = UINT64_C(0x31676d74726d6873);
+        if (i % 2)
+            memcpy(rubbish, &magic, sizeof magic);
+        rubbish[8] = (char)(i % 5);
+        (void)!send(fd, rubbish, 1 + i * 34, MSG_NOSIGNAL);
+        if (i % 3)
+            close(fd);
+    }
+}
+
+static int meet_late(struct rank *rank)
+{
+    if (rank->rank == 1)
+        nap_ms(700);
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm && shmrt_barrier(comm) == 0);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void rubbish_and_silence_are_ignored(void **state)
+{
+    (void)state;
+    struct ranks_run run = {
+        .kind = RANKS_PROCESSES, .size = 2, .body = meet_late, .meanwhile = disturb};
+    ranks_run_well(&run);
+}
+
+/* As root: another user takes the name of rank 0 before the job starts. */
+static void name_held_by_another_user_is_passed_by(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    char name[108] = "";
+    int ready[2];
+    struct rank model = {.size = 2};
+    ranks_unique_job(model.job);
+    struct shmrt_params params = {.size = 2, .job = model.job};
+    pid_t scout = fork();
+    if (scout == 0) {
+        struct shmrt_comm *comm;
+        _exit(shmrt_comm_create(&params, &comm, NULL) ? 0 : 1);
+    }
+    while (!find_name(name))
+        nap_ms(2);
+    kill(scout, SIGKILL);
+    waitpid(scout, NULL, 0);
+    assert_int_equal(pipe(ready), 0);
+    pid_t squatter = fork();
+    if (squatter == 0) {
+        bool held = setuid(65534) == 0 && open_to_name(name, true) >= 0;
+        (void)!write(ready[1], held ? "y" : "n", 1);
+        pause();
+        _exit(0);
+    }
+    char answer = 0;
+    assert_int_equal(read(ready[0], &answer, 1), 1);
+    assert_int_equal(answer, 'y');
+    pid_t ranks[2];
+    for (int r = 0; r < 2; r++)
+        if ((ranks[r] = fork()) == 0) {
+            model.rank = r;
+            _exit(meet_late(&model) ? 1 : 0);
+        }
+    for (int r = 0; r < 2; r++) {
+        int status;
+        assert_int_equal(waitpid(ranks[r], &status, 0), ranks[r]);
+        assert_int_equal(status, 0);
+    }
+    kill(squatter, SIGKILL);
+    waitpid(squatter, NULL, 0);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(absent_rank_is_named),
+        cmocka_unit_test(different_parameters_are_named_on_both_sides),
+        cmocka_unit_test(key_of_another_job_is_refused),
+        cmocka_unit_test(death_while_meeting_is_named),
+        cmocka_unit_test(failure_of_one_is_told_to_all),
+        cmocka_unit_test(meeting_can_be_interrupted),
+        cmocka_unit_test(rubbish_and_silence_are_ignored),
+        cmocka_unit_test(name_held_by_another_user_is_passed_by),
+    };
+    return cmocka_run_group_tests_name("rendezvous", tests, NULL, NULL);
+}
