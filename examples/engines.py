@@ -8,6 +8,7 @@ counters() where it counts by itself.
 
 import json
 import os
+import sys
 import time
 
 import torch
@@ -35,6 +36,12 @@ def rank_and_size():
                 )
             return int(rank), int(size)
     return 0, 1
+
+
+def failures():
+    """What an engine raises when the ranks cannot go on together; its text is for a person."""
+    shmrt = sys.modules.get("shmrt")
+    return (shmrt.Error,) if shmrt else ()
 
 
 class Stopwatch:

@@ -347,7 +347,7 @@ def run(args, rank, size):
 
 
 def main(argv=None):
-    from engines import rank_and_size
+    from engines import failures, rank_and_size
 
     try:
         rank, size = rank_and_size()
@@ -366,6 +366,11 @@ def main(argv=None):
         elif isinstance(error, Refused):
             print(f"infer.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, Refused) else error.code
+    except KeyboardInterrupt:
+        return 130
+    except failures() as error:
+        print(f"infer.py: rank {rank}: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

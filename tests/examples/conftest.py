@@ -58,7 +58,7 @@ def infer(tmp_path):
 
 @pytest.fixture(scope="session")
 def expected():
-    """The best matches by the plain model, in double precision: [(query, [(score, sentence)])]."""
+    """The best matches by the plain model, without padding: [(query, [(score, sentence)])]."""
     import infer as example
     import torch
     import tp_bert
@@ -66,19 +66,21 @@ def expected():
 
     folder = tp_bert.model_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float64).eval()
+    model = AutoModel.from_pretrained(folder).eval()
 
     @torch.inference_mode()
-    def embed(sentence):
-        tokens = tokenizer(sentence, return_tensors="pt")
-        mean = model(**tokens).last_hidden_state.mean(1)[0]
-        return mean / mean.norm()
+    def embed(texts):
+        result = torch.zeros(len(texts), model.config.hidden_size)
+        tokens = [tokenizer(text)["input_ids"] for text in texts]
+        for length in {len(ids) for ids in tokens}:
+            rows = [row for row, ids in enumerate(tokens) if len(ids) == length]
+            hidden = model(torch.tensor([tokens[row] for row in rows])).last_hidden_state
+            result[rows] = torch.nn.functional.normalize(hidden.mean(1))
+        return result
 
     sentences = [sentence for _, sentence in example.read_corpus(example.CORPUS)]
-    corpus = torch.stack([embed(sentence) for sentence in sentences])
-    answers = []
-    for query in example.QUERIES:
-        best = (corpus @ embed(query)).topk(example.MATCHES)
-        rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        answers.append((query, [(score, sentences[row]) for score, row in rows]))
-    return answers
+    best = (embed(example.QUERIES) @ embed(sentences).T).topk(example.MATCHES)
+    return [
+        (query, [(score, sentences[row]) for score, row in zip(scores, rows, strict=True)])
+        for query, scores, rows in zip(example.QUERIES, best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
