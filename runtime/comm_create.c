@@ -190,7 +190,9 @@ static int build_group(struct shmrt_comm *comm, const struct shmrt_params *param
 static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params,
                       struct shmrt_error *error_out)
 {
+    struct shmrt_hello mine = make_hello(comm, params);
     struct shmrt_meeting meeting = {
+        .job = mine.job,
         .rank = params->rank,
         .size = params->size,
         .timeout_ns = (int64_t)comm->options.rendezvous_timeout_ms * 1000000,
@@ -200,7 +202,6 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     };
     struct shmrt_segment *own = &comm->segments[params->rank];
     struct shmrt_error outcome = {0};
-    struct shmrt_hello mine = make_hello(comm, params);
     int rc = shmrt_job_key(params->job, params->name, mine.job, error_out);
     if (rc)
         return rc;

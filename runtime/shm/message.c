@@ -106,6 +106,18 @@ int shmrt_message_receive(int socket, struct shmrt_received *out)
     return rc;
 }
 
+int shmrt_message_peek(int socket)
+{
+    struct shmrt_message_head head;
+    ssize_t got = recv(socket, &head, sizeof head, MSG_DONTWAIT | MSG_PEEK);
+    if (got < 0)
+        return errno == EAGAIN || errno == EINTR ? -EAGAIN : -ENODATA;
+    if (got == 0)
+        return -ENODATA;
+    bool good = (size_t)got == sizeof head && head.magic == SHMRT_MESSAGE_MAGIC;
+    return good ? (int)head.kind : -EBADMSG;
+}
+
 void shmrt_received_close(struct shmrt_received *received)
 {
     for (int i = 0; i < SHMRT_MESSAGE_FDS; i++) {

@@ -77,6 +77,13 @@ int shmrt_message_send(int socket, const void *message, size_t bytes, const int 
  */
 int shmrt_message_receive(int socket, struct shmrt_received *out) SHMRT_WARN_UNUSED;
 
+/**
+ * shmrt_message_peek - the kind of the next message, which stays where it is
+ *
+ * Return: enum shmrt_message_kind, -EAGAIN (nothing yet), -ENODATA (closed) or -EBADMSG.
+ */
+int shmrt_message_peek(int socket) SHMRT_WARN_UNUSED;
+
 /** Close the descriptors of a message that nobody takes over. */
 void shmrt_received_close(struct shmrt_received *received);
 

@@ -34,6 +34,7 @@ struct meet {
     int64_t start_ns;
     int64_t retry_at_ns;
     int64_t retry_ns;
+    bool agreeing; /* this rank's verdict is out: others may finish, use and leave */
     bool warned;
 };
 
@@ -175,7 +176,7 @@ static int call_lower_ranks(struct meet *m)
         struct shmrt_link *link = &m->links[r];
         if (link->socket >= 0)
             continue;
-        int socket = shmrt_name_connect(m->mine->job, r);
+        int socket = shmrt_name_connect(m->meeting->job, r);
         if (socket < 0 && socket != -ECONNREFUSED && socket != -EAGAIN)
             return shmrt_error_set(m->error_out, socket, "connecting to rank %d failed: %s", r,
                                    strerror(-socket));
@@ -208,6 +209,10 @@ static int read_link(struct meet *m, int rank)
 {
     struct shmrt_link *link = &m->links[rank];
     struct shmrt_received received;
+    if (m->agreeing && link->judged && shmrt_message_peek(link->socket) != SHMRT_MESSAGE_VERDICT) {
+        link->done = true; /* what it left there is for the communicator's own waits */
+        return 0;
+    }
     int rc = shmrt_message_receive(link->socket, &received);
     if (rc == -EAGAIN)
         return 0;
@@ -263,7 +268,7 @@ static int check_clock(struct meet *m, bool judged)
         shmrt_log(&m->meeting->logger, SHMRT_LOG_WARNING,
                   "rank %d waits for rank(s) %s of %d to meet, %.0f s so far (job %s)",
                   m->meeting->rank, missing, m->meeting->size, (double)waited_ns / 1e9,
-                  m->mine->job);
+                  m->meeting->job);
     }
     if (waited_ns <= m->meeting->timeout_ns)
         return 0;
@@ -272,7 +277,7 @@ static int check_clock(struct meet *m, bool judged)
         m->error_out, -ETIMEDOUT,
         "rank(s) %s of %d did not come within %.3g s (job %s): start them on this "
         "machine with the same job key, or raise SHMRT_RENDEZVOUS_TIMEOUT",
-        missing, m->meeting->size, (double)m->meeting->timeout_ns / 1e9, m->mine->job);
+        missing, m->meeting->size, (double)m->meeting->timeout_ns / 1e9, m->meeting->job);
 }
 
 /* Waits for something to happen, at most until the next retry, then handles it. */
@@ -286,7 +291,7 @@ static int poll_once(struct meet *m, int64_t wait_ns)
         fds[n++] = (struct pollfd){.fd = m->pending[i], .events = POLLIN};
     int first_link = n;
     for (int r = 0; r < m->meeting->size; r++)
-        if (m->links[r].socket >= 0 && !m->links[r].judged) {
+        if (m->links[r].socket >= 0 && !m->links[r].done) {
             rank_of[n - first_link] = r;
             fds[n++] = (struct pollfd){.fd = m->links[r].socket, .events = POLLIN};
         }
@@ -334,7 +339,7 @@ int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmr
                      .retry_ns = FIRST_RETRY_NS};
     for (int r = 0; r < meeting->size; r++)
         links_out[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .pidfd = -1};
-    m.listener = meeting->size > 1 ? shmrt_name_listen(mine->job, meeting->rank, error_out) : -1;
+    m.listener = meeting->size > 1 ? shmrt_name_listen(meeting->job, meeting->rank, error_out) : -1;
     int rc = meeting->size > 1 && m.listener < 0 ? m.listener : meet_all(&m);
     if (m.listener >= 0)
         close(m.listener);
@@ -360,25 +365,24 @@ static void send_verdict(const struct shmrt_error *outcome, const struct shmrt_m
 int shmrt_rendezvous_agree(const struct shmrt_meeting *meeting, const struct shmrt_error *outcome,
                            struct shmrt_link *links, struct shmrt_error *error_out)
 {
-    static const struct shmrt_hello nobody = {.job = "as above"};
+    struct shmrt_error failure = *outcome;
     struct meet m = {.meeting = meeting,
-                     .mine = &nobody,
                      .links = links,
-                     .error_out = error_out,
+                     .error_out = &failure,
                      .listener = -1,
+                     .agreeing = true,
                      .start_ns = shmrt_now_ns()};
-    send_verdict(outcome, meeting, links);
-    if (outcome->code) {
-        if (error_out && error_out != outcome)
-            *error_out = *outcome;
-        return outcome->code;
-    }
-    int rc = 0;
+    send_verdict(&failure, meeting, links);
+    int rc = failure.code;
     while (rc == 0 && !all_judged(&m)) {
         rc = poll_once(&m, LAST_RETRY_NS);
         if (rc == 0)
             rc = check_clock(&m, true);
+        if (rc) /* a rank that believed our first verdict has to hear of it */
+            send_verdict(&failure, meeting, links);
     }
+    if (rc && error_out)
+        *error_out = failure;
     return rc;
 }
 

@@ -18,10 +18,12 @@ struct shmrt_link {
     int pidfd;   /* readable when its process has died; -1 where the kernel has none */
     bool met;    /* its hello has come */
     bool judged; /* its verdict has come, and was good */
+    bool done;   /* judged, and gone again: it has heard all verdicts before us */
     struct shmrt_hello hello;
 };
 
 struct shmrt_meeting {
+    const char *job; /* the key, as in the hello */
     int rank;
     int size;
     int64_t timeout_ns;
@@ -32,7 +34,7 @@ struct shmrt_meeting {
 
 /**
  * shmrt_rendezvous_meet - connect to all ranks and exchange hellos and segments
- * @mine:      what the others are told; its job is the key
+ * @mine:      what the others are told; its job is that of @meeting
  * @memfd:     this rank's segment
  * @links_out: @meeting->size entries; the one of this rank stays empty. Filled also on failure:
  *             close them with shmrt_links_close().

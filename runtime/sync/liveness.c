@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
 
 /* An exiting process closes its sockets a moment before its pidfd fires. */
 enum { EXIT_GRACE_MS = 200 };
@@ -23,20 +22,11 @@ static bool is_readable(int fd, int wait_ms)
     return fd >= 0 && poll(&p, 1, wait_ms) > 0;
 }
 
-/* Looks without taking: another lane may look at the same time. */
-static bool said_goodbye(int socket)
-{
-    struct shmrt_message_head head;
-    ssize_t got = recv(socket, &head, sizeof head, MSG_DONTWAIT | MSG_PEEK);
-    return got == (ssize_t)sizeof head && head.magic == SHMRT_MESSAGE_MAGIC &&
-           head.kind == SHMRT_MESSAGE_BYE;
-}
-
 int shmrt_check_peer(struct shmrt_sync *sync, const struct shmrt_wait *wait)
 {
     const struct shmrt_sync_peer *peer = &sync->peers[wait->peer];
     bool hung_up = is_readable(peer->socket, 0);
-    bool left = hung_up && said_goodbye(peer->socket);
+    bool left = hung_up && shmrt_message_peek(peer->socket) == SHMRT_MESSAGE_BYE;
     bool died = !left && (is_readable(peer->pidfd, hung_up ? EXIT_GRACE_MS : 0) ||
                           (hung_up && peer->pidfd < 0));
     if (!left && !died && !hung_up)
