@@ -44,6 +44,7 @@ FUNCTIONS = (plain, inplace, inplace_on_input, inplace_on_a_view, python_names, 
 
 def compare(function, dynamic: bool, dtype: str) -> list[str]:
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     compiled = torch.compile(function, fullgraph=True, dynamic=dynamic)
     bad = []
     for seed, rows in enumerate((6, 9, 13) if dynamic else (8,)):

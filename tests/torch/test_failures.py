@@ -175,6 +175,39 @@ def wait_with_a_handler() -> tuple[float, int]:
     return result, counted[0]
 
 
+def handle_signals() -> dict[str, object]:
+    """Handlers run inside the wait: what would wait for its own thread is refused, finalize aborts."""
+    found: dict[str, object] = {}
+
+    def ask(*_) -> None:
+        found["stats"] = error_of(shmrt.stats)
+        found["rank"] = shmrt.rank()
+
+    def leave(*_) -> None:
+        shmrt.finalize()
+
+    signal.signal(signal.SIGUSR2, ask)
+    signal.signal(signal.SIGTERM, leave)
+    found["wait"] = wait_for_others()
+    shmrt.finalize()
+    found["after"] = shmrt.is_initialized()
+    return found
+
+
+def test_signal_handlers_during_a_wait(fresh_ranks):
+    pool = fresh_ranks(2)
+    pool.call(join)
+    pool.start(handle_signals, only=[0])
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        time.sleep(0.5)
+        pool.workers[0].process.send_signal(number)
+    ((ok, found),) = pool.collect(timeout=30, only=[0])
+    assert ok, found
+    assert found["stats"][0] == errno.EDEADLK and found["rank"] == 0
+    assert found["wait"][0] == errno.ECONNABORTED and "finalize" in found["wait"][1]
+    assert found["after"] is False
+
+
 def test_other_threads_run_during_a_wait(fresh_ranks):
     pool = fresh_ranks(2)
     pool.call(join)

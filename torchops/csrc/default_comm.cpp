@@ -96,9 +96,30 @@ const char *operator_name(Operator which)
     return "unknown";
 }
 
+/*
+ * Python's signal handlers and log handlers run inside a wait, on the thread that waits. What they
+ * call here would wait for its own thread.
+ */
+DefaultComm::Entry::Entry(DefaultComm &comm, const char *what) : comm_(comm)
+{
+    if (comm.caller_ == std::this_thread::get_id())
+        throw_error(EDEADLK, std::string(what) +
+                                 " was called by a signal or log handler while this very thread is "
+                                 "in a collective; there only rank(), size(), is_initialized() "
+                                 "and finalize() may be called, or an exception raised");
+    comm.call_.lock();
+    comm.caller_ = std::this_thread::get_id();
+}
+
+DefaultComm::Entry::~Entry()
+{
+    comm_.caller_ = std::thread::id();
+    comm_.call_.unlock();
+}
+
 bool DefaultComm::create(const Request &request)
 {
-    const std::lock_guard call(call_);
+    const Entry entry(*this, "shmrt.init()");
     if (comm_) {
         if (*request_ == request)
             return false;
@@ -135,18 +156,24 @@ bool DefaultComm::create(const Request &request)
     return true;
 }
 
+void DefaultComm::abort(const char *reason)
+{
+    const std::lock_guard state(state_);
+    if (comm_)
+        shmrt_comm_abort(comm_, reason);
+}
+
 void DefaultComm::destroy()
 {
-    if (!call_.try_lock()) {
-        {
-            const std::lock_guard state(state_);
-            if (comm_)
-                shmrt_comm_abort(comm_, "shmrt.finalize() was called while another thread of this "
-                                        "rank was in a collective");
-        }
-        call_.lock();
+    if (caller_ == std::this_thread::get_id()) {
+        abort("shmrt.finalize() was called by a handler while this rank was in a collective");
+        return;
     }
-    const std::lock_guard call(call_, std::adopt_lock);
+    if (call_.try_lock())
+        call_.unlock();
+    else
+        abort("shmrt.finalize() was called while another thread of this rank was in a collective");
+    const Entry entry(*this, "shmrt.finalize()");
     shmrt_comm *comm = nullptr;
     {
         const std::lock_guard state(state_);
@@ -195,7 +222,7 @@ void DefaultComm::fail(const shmrt_error &error)
 void DefaultComm::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype,
                             shmrt_op op, Operator which)
 {
-    const std::lock_guard call(call_);
+    const Entry entry(*this, operator_name(which));
     check_alive(operator_name(which));
     const auto start = Clock::now();
     const int rc = shmrt_allreduce(comm_, in, out, count, dtype, op);
@@ -207,7 +234,7 @@ void DefaultComm::allreduce(const void *in, void *out, std::size_t count, shmrt_
 
 void DefaultComm::barrier()
 {
-    const std::lock_guard call(call_);
+    const Entry entry(*this, "shmrt.barrier()");
     check_alive("shmrt.barrier()");
     if (shmrt_barrier(comm_))
         fail(*shmrt_comm_error(comm_));
@@ -215,14 +242,14 @@ void DefaultComm::barrier()
 
 void DefaultComm::count_fallback(const char *reason, double seconds)
 {
-    const std::lock_guard call(call_);
+    const Entry entry(*this, reason);
     stats_.fallbacks[reason]++;
     stats_.seconds += seconds;
 }
 
 Stats DefaultComm::stats()
 {
-    const std::lock_guard call(call_);
+    const Entry entry(*this, "shmrt.stats()");
     check_alive("shmrt.stats()");
     shmrt_comm_counters(comm_, &stats_.counters);
     return stats_;
@@ -230,7 +257,7 @@ Stats DefaultComm::stats()
 
 Facts DefaultComm::facts()
 {
-    const std::lock_guard call(call_);
+    const Entry entry(*this, "shmrt.report()");
     check_alive("shmrt.report()");
     Facts facts;
     facts.rank = shmrt_comm_rank(comm_);

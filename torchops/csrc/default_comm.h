@@ -6,12 +6,14 @@
 #include <shmrt.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace shmrt
@@ -70,7 +72,10 @@ class DefaultComm
 
     /** Meet the other ranks. False when this very communicator exists already. */
     bool create(const Request &request);
-    /** Leave. A collective that another thread is in is aborted first. */
+    /**
+     * Leave. A collective that another thread is in is aborted first. One that this very thread is
+     * in (a signal handler calls this) is aborted only: the communicator is freed by the next call.
+     */
     void destroy();
 
     std::optional<Request> request();
@@ -84,15 +89,30 @@ class DefaultComm
     void count_fallback(const char *reason, double seconds);
 
   private:
+    /* Holds call_, and refuses the thread that holds it already instead of waiting for itself. */
+    class Entry
+    {
+      public:
+        Entry(DefaultComm &comm, const char *what);
+        ~Entry();
+        Entry(const Entry &) = delete;
+        Entry &operator=(const Entry &) = delete;
+
+      private:
+        DefaultComm &comm_;
+    };
+
     static void log_line(shmrt_log_level level, const char *line, void *self);
     static int check_signals(void *self);
 
+    void abort(const char *reason);
     void check_alive(const char *what);
     void check_unforked(const char *what) const;
     [[noreturn]] void fail(const shmrt_error &error);
 
     std::mutex call_;  /* held through each use of comm_: one thread at a time */
     std::mutex state_; /* guards comm_ and request_ themselves; never held while waiting */
+    std::atomic<std::thread::id> caller_; /* who holds call_ */
     shmrt_comm *comm_ = nullptr;
     std::optional<Request> request_;
     Stats stats_;                  /* under call_ */

@@ -278,8 +278,7 @@ void define(torch::Library &library, const std::string &arguments)
  */
 torch::Library &new_fragment(const char *name)
 {
-    return *new torch::Library(torch::Library::FRAGMENT, name, std::nullopt, __FILE_NAME__,
-                               __LINE__);
+    return *new torch::Library(torch::Library::FRAGMENT, name, std::nullopt, "shmrt", __LINE__);
 }
 
 } // namespace
