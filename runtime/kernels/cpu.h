@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cpu.h - which instruction sets this CPU and this operating system let us use (L1) */
+#ifndef SHMRT_CPU_H
+#define SHMRT_CPU_H
+
+enum {
+    SHMRT_CPU_AVX2 = 1 << 0,   /* AVX2 and F16C */
+    SHMRT_CPU_AVX512 = 1 << 1, /* AVX-512 F, BW, VL and DQ */
+};
+
+/** A mask of SHMRT_CPU_*; 0 on other architectures. */
+unsigned int shmrt_cpu_flags(void);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dispatch.c - the ladder of rungs: chooses one for this CPU and runs its kernels.
+ *
+ * Every rung is known by name in every build, so that a message can tell "no such rung" from "not
+ * here". A rung needs what the rungs below it need.
+ */
+#include "cpu.h"
+#include "fpenv.h"
+#include "rungs.h"
+
+#include <errno.h>
+#include <string.h>
+
+#ifdef SHMRT_WITH_AVX2
+#define AVX2_KERNELS &shmrt_kernels_avx2
+#else
+#define AVX2_KERNELS NULL
+#endif
+#ifdef SHMRT_WITH_AVX512
+#define AVX512_KERNELS &shmrt_kernels_avx512
+#else
+#define AVX512_KERNELS NULL
+#endif
+
+/* From the slowest up. */
+static const struct {
+    const char *name;
+    unsigned int needs;
+    const struct shmrt_kernels *kernels; /* NULL: not in this build */
+} ladder[] = {
+    {"reference", 0, &shmrt_kernels_reference},
+    {"avx2", SHMRT_CPU_AVX2, AVX2_KERNELS},
+    {"avx512", SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512, AVX512_KERNELS},
+};
+
+enum { RUNGS = sizeof ladder / sizeof ladder[0] };
+
+static int runs_here(int rung, unsigned int flags)
+{
+    return ladder[rung].kernels && (ladder[rung].needs & ~flags) == 0;
+}
+
+/* Lays @rung's kernels over those of the rungs below it. */
+static void overlay(const struct shmrt_kernels *rung, struct shmrt_kernels *out)
+{
+    out->name = rung->name;
+    for (int dtype = 0; dtype < SHMRT_DTYPE_COUNT; dtype++)
+        for (int op = 0; op < SHMRT_OP_COUNT; op++)
+            if (rung->reduce[dtype][op])
+                out->reduce[dtype][op] = rung->reduce[dtype][op];
+}
+
+int shmrt_kernels_choose(const char *forced, struct shmrt_kernels *out)
+{
+    unsigned int flags = shmrt_cpu_flags();
+    int top = RUNGS - 1;
+    if (!forced || strcmp(forced, "auto") == 0) {
+        while (!runs_here(top, flags))
+            top--;
+    } else {
+        while (top >= 0 && strcmp(forced, ladder[top].name) != 0)
+            top--;
+        if (top < 0)
+            return -EINVAL;
+        if (!runs_here(top, flags))
+            return -ENOTSUP;
+    }
+    memset(out, 0, sizeof *out);
+    for (int rung = 0; rung <= top; rung++)
+        if (runs_here(rung, flags))
+            overlay(ladder[rung].kernels, out);
+    return 0;
+}
+
+const char *shmrt_kernels_rung(int i)
+{
+    return i >= 0 && i < RUNGS ? ladder[i].name : NULL;
+}
+
+void shmrt_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype, enum shmrt_op op,
+                  void *out, const void *const *in, int n, size_t count)
+{
+    struct shmrt_fpenv env = shmrt_fpenv_enter();
+    kernels->reduce[dtype][op](out, in, n, count);
+    shmrt_fpenv_leave(env);
+}

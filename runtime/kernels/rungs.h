@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rungs.h - what a file of kernels needs to offer itself as a rung (L1) */
+#ifndef SHMRT_RUNGS_H
+#define SHMRT_RUNGS_H
+
+#include "kernels.h"
+
+/* NaN, infinities, -0, and the order and rounding of each step are part of the result. */
+#if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__ || defined(__ASSOCIATIVE_MATH__) ||             \
+    defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error "compile the kernels without -ffast-math and the options it consists of"
+#endif
+
+extern const struct shmrt_kernels shmrt_kernels_reference;
+extern const struct shmrt_kernels shmrt_kernels_avx2;
+extern const struct shmrt_kernels shmrt_kernels_avx512;
+
+/* Operation and element type must be constants where a kernel is compiled, at -O0 too. */
+#define SHMRT_INLINE static inline __attribute__((always_inline))
+
+#define SHMRT_ENTRY(type, op, constant)                                                            \
+    static void type##_##op(void *out, const void *const *in, int n, size_t count)                 \
+    {                                                                                              \
+        type##_reduce(constant, out, in, n, count);                                                \
+    }
+
+/* One function per operation, from type_reduce(op, out, in, n, count). */
+#define SHMRT_INTEGER_ENTRIES(type)                                                                \
+    SHMRT_ENTRY(type, sum, SHMRT_SUM)                                                              \
+    SHMRT_ENTRY(type, min, SHMRT_MIN)                                                              \
+    SHMRT_ENTRY(type, max, SHMRT_MAX)                                                              \
+    SHMRT_ENTRY(type, prod, SHMRT_PROD)
+#define SHMRT_FLOAT_ENTRIES(type)                                                                  \
+    SHMRT_INTEGER_ENTRIES(type)                                                                    \
+    SHMRT_ENTRY(type, avg, SHMRT_AVG)
+
+/* The table's row of these functions. */
+#define SHMRT_INTEGER_ROW(type)                                                                    \
+    {                                                                                              \
+        [SHMRT_SUM] = type##_sum,                                                                  \
+        [SHMRT_MIN] = type##_min,                                                                  \
+        [SHMRT_MAX] = type##_max,                                                                  \
+        [SHMRT_PROD] = type##_prod,                                                                \
+    }
+#define SHMRT_FLOAT_ROW(type)                                                                      \
+    {                                                                                              \
+        [SHMRT_SUM] = type##_sum,   [SHMRT_MIN] = type##_min, [SHMRT_MAX] = type##_max,            \
+        [SHMRT_PROD] = type##_prod, [SHMRT_AVG] = type##_avg,                                      \
+    }
+
+/* All rows of a rung whose functions have these prefixes. */
+#define SHMRT_ALL_ROWS                                                                             \
+    {                                                                                              \
+        [SHMRT_FLOAT32] = SHMRT_FLOAT_ROW(f32),   [SHMRT_FLOAT64] = SHMRT_FLOAT_ROW(f64),          \
+        [SHMRT_BFLOAT16] = SHMRT_FLOAT_ROW(bf16), [SHMRT_FLOAT16] = SHMRT_FLOAT_ROW(fp16),         \
+        [SHMRT_INT8] = SHMRT_INTEGER_ROW(i8),     [SHMRT_UINT8] = SHMRT_INTEGER_ROW(u8),           \
+        [SHMRT_INT16] = SHMRT_INTEGER_ROW(i16),   [SHMRT_INT32] = SHMRT_INTEGER_ROW(i32),          \
+        [SHMRT_INT64] = SHMRT_INTEGER_ROW(i64),                                                    \
+    }
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vector_rung.h - what vector rungs share beside the loops: the functions of all types (L1)
+ *
+ * Included once, last, by the file of a rung, which has defined what vector_reduce.h asks for but:
+ *   bf16 and fp16  only unpack to and pack from a struct f32_pair; they accumulate in fp32
+ *   integers       nothing: they are made here from the compiler's own vectors
+ */
+#include <stdint.h>
+
+typedef struct f32_pair bf16_vec;
+typedef struct f32_pair fp16_vec;
+
+SHMRT_INLINE struct f32_pair pair_combine(enum shmrt_op op, struct f32_pair x, struct f32_pair y)
+{
+    return (struct f32_pair){f32_combine(op, x.a, y.a), f32_combine(op, x.b, y.b)};
+}
+
+SHMRT_INLINE struct f32_pair pair_finish(enum shmrt_op op, struct f32_pair x, int n)
+{
+    return (struct f32_pair){f32_finish(op, x.a, n), f32_finish(op, x.b, n)};
+}
+
+#define bf16_combine pair_combine
+#define bf16_finish  pair_finish
+#define fp16_combine pair_combine
+#define fp16_finish  pair_finish
+
+/* Unsigned, so that sums and products wrap; compared as what the elements are. */
+#define DEFINE_INTEGER(type, arithmetic, comparison)                                               \
+    typedef arithmetic type##_vec __attribute__((vector_size(RAW_BYTES)));                         \
+    typedef comparison type##_compared __attribute__((vector_size(RAW_BYTES)));                    \
+    SHMRT_INLINE type##_vec type##_unpack(raw x)                                                   \
+    {                                                                                              \
+        return (type##_vec)x;                                                                      \
+    }                                                                                              \
+    SHMRT_INLINE raw type##_pack(type##_vec x)                                                     \
+    {                                                                                              \
+        return (raw)x;                                                                             \
+    }                                                                                              \
+    SHMRT_INLINE type##_vec type##_combine(enum shmrt_op op, type##_vec x, type##_vec y)           \
+    {                                                                                              \
+        type##_vec less = (type##_vec)((type##_compared)x < (type##_compared)y);                   \
+        switch (op) {                                                                              \
+        case SHMRT_MIN:                                                                            \
+            return (x & less) | (y & ~less);                                                       \
+        case SHMRT_MAX:                                                                            \
+            return (y & less) | (x & ~less);                                                       \
+        case SHMRT_PROD:                                                                           \
+            return x * y;                                                                          \
+        default:                                                                                   \
+            return x + y;                                                                          \
+        }                                                                                          \
+    }                                                                                              \
+    SHMRT_INLINE type##_vec type##_finish(enum shmrt_op op, type##_vec x, int n)                   \
+    {                                                                                              \
+        (void)op;                                                                                  \
+        (void)n;                                                                                   \
+        return x;                                                                                  \
+    }
+
+DEFINE_INTEGER(i8, uint8_t, int8_t)
+DEFINE_INTEGER(u8, uint8_t, uint8_t)
+DEFINE_INTEGER(i16, uint16_t, int16_t)
+DEFINE_INTEGER(i32, uint32_t, int32_t)
+DEFINE_INTEGER(i64, uint64_t, int64_t)
+
+#define TYPE       f32
+#define TYPE_BYTES 4
+#include "vector_reduce.h"
+SHMRT_FLOAT_ENTRIES(f32)
+
+#define TYPE       f64
+#define TYPE_BYTES 8
+#include "vector_reduce.h"
+SHMRT_FLOAT_ENTRIES(f64)
+
+#define TYPE       bf16
+#define TYPE_BYTES 2
+#include "vector_reduce.h"
+SHMRT_FLOAT_ENTRIES(bf16)
+
+#define TYPE       fp16
+#define TYPE_BYTES 2
+#include "vector_reduce.h"
+SHMRT_FLOAT_ENTRIES(fp16)
+
+#define TYPE       i8
+#define TYPE_BYTES 1
+#include "vector_reduce.h"
+SHMRT_INTEGER_ENTRIES(i8)
+
+#define TYPE       u8
+#define TYPE_BYTES 1
+#include "vector_reduce.h"
+SHMRT_INTEGER_ENTRIES(u8)
+
+#define TYPE       i16
+#define TYPE_BYTES 2
+#include "vector_reduce.h"
+SHMRT_INTEGER_ENTRIES(i16)
+
+#define TYPE       i32
+#define TYPE_BYTES 4
+#include "vector_reduce.h"
+SHMRT_INTEGER_ENTRIES(i32)
+
+#define TYPE       i64
+#define TYPE_BYTES 8
+#include "vector_reduce.h"
+SHMRT_INTEGER_ENTRIES(i64)

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * avx2.c - the rung for AVX2 with F16C: 32 bytes at a time.
+ *
+ * The ends of vectors go through a buffer, since AVX2's masked moves know no bytes.
+ */
+#include "../rungs.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+enum { RAW_BYTES = 32 };
+
+typedef __m256i raw;
+typedef __m256 f32_vec;
+typedef __m256d f64_vec;
+
+SHMRT_INLINE raw raw_load(const char *at)
+{
+    return _mm256_loadu_si256((const __m256i_u *)at);
+}
+
+SHMRT_INLINE void raw_store(char *at, raw x)
+{
+    _mm256_storeu_si256((__m256i_u *)at, x);
+}
+
+SHMRT_INLINE raw raw_load_part(const char *at, size_t bytes)
+{
+    char buffer[RAW_BYTES] = {0};
+    memcpy(buffer, at, bytes);
+    return raw_load(buffer);
+}
+
+SHMRT_INLINE void raw_store_part(char *at, raw x, size_t bytes)
+{
+    char buffer[RAW_BYTES];
+    raw_store(buffer, x);
+    memcpy(at, buffer, bytes);
+}
+
+/*
+ * MINPS and MAXPS give their second operand when one is NaN or both are zeros. Asked in both
+ * orders, the answers differ only there: OR keeps the sign of -0 and leaves a NaN a NaN; AND drops
+ * it, and could end in a number, so the unordered lanes are set to ones, which is a NaN.
+ */
+SHMRT_INLINE f32_vec f32_combine(enum shmrt_op op, f32_vec x, f32_vec y)
+{
+    switch (op) {
+    case SHMRT_MIN:
+        return _mm256_or_ps(_mm256_min_ps(x, y), _mm256_min_ps(y, x));
+    case SHMRT_MAX:
+        return _mm256_or_ps(_mm256_and_ps(_mm256_max_ps(x, y), _mm256_max_ps(y, x)),
+                            _mm256_cmp_ps(x, y, _CMP_UNORD_Q));
+    case SHMRT_PROD:
+        return _mm256_mul_ps(x, y);
+    default:
+        return _mm256_add_ps(x, y);
+    }
+}
+
+SHMRT_INLINE f32_vec f32_finish(enum shmrt_op op, f32_vec x, int n)
+{
+    if (op == SHMRT_AVG)
+        x = _mm256_div_ps(x, _mm256_set1_ps((float)n));
+    f32_vec canonical = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
+    return _mm256_blendv_ps(x, canonical, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
+SHMRT_INLINE f32_vec f32_unpack(raw x)
+{
+    return _mm256_castsi256_ps(x);
+}
+
+SHMRT_INLINE raw f32_pack(f32_vec x)
+{
+    return _mm256_castps_si256(x);
+}
+
+SHMRT_INLINE f64_vec f64_combine(enum shmrt_op op, f64_vec x, f64_vec y)
+{
+    switch (op) {
+    case SHMRT_MIN:
+        return _mm256_or_pd(_mm256_min_pd(x, y), _mm256_min_pd(y, x));
+    case SHMRT_MAX:
+        return _mm256_or_pd(_mm256_and_pd(_mm256_max_pd(x, y), _mm256_max_pd(y, x)),
+                            _mm256_cmp_pd(x, y, _CMP_UNORD_Q));
+    case SHMRT_PROD:
+        return _mm256_mul_pd(x, y);
+    default:
+        return _mm256_add_pd(x, y);
+    }
+}
+
+SHMRT_INLINE f64_vec f64_finish(enum shmrt_op op, f64_vec x, int n)
+{
+    if (op == SHMRT_AVG)
+        x = _mm256_div_pd(x, _mm256_set1_pd(n));
+    f64_vec canonical = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff8000000000000));
+    return _mm256_blendv_pd(x, canonical, _mm256_cmp_pd(x, x, _CMP_UNORD_Q));
+}
+
+SHMRT_INLINE f64_vec f64_unpack(raw x)
+{
+    return _mm256_castsi256_pd(x);
+}
+
+SHMRT_INLINE raw f64_pack(f64_vec x)
+{
+    return _mm256_castpd_si256(x);
+}
+
+/* bf16: even and odd elements, so that nothing moves between lanes. fp16: first and second half. */
+struct f32_pair {
+    f32_vec a, b;
+};
+
+SHMRT_INLINE struct f32_pair bf16_unpack(raw x)
+{
+    return (struct f32_pair){
+        _mm256_castsi256_ps(_mm256_slli_epi32(x, 16)),
+        _mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32((int)0xffff0000))),
+    };
+}
+
+/* To nearest even in the upper half of each element; the lower half is left as rubbish. */
+SHMRT_INLINE raw bf16_round(f32_vec x)
+{
+    raw bits = _mm256_castps_si256(x);
+    raw odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    return _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+}
+
+SHMRT_INLINE raw bf16_pack(struct f32_pair x)
+{
+    return _mm256_blend_epi16(_mm256_srli_epi32(bf16_round(x.a), 16), bf16_round(x.b), 0xaa);
+}
+
+SHMRT_INLINE struct f32_pair fp16_unpack(raw x)
+{
+    return (struct f32_pair){
+        _mm256_cvtph_ps(_mm256_castsi256_si128(x)),
+        _mm256_cvtph_ps(_mm256_extracti128_si256(x, 1)),
+    };
+}
+
+SHMRT_INLINE raw fp16_pack(struct f32_pair x)
+{
+    return _mm256_set_m128i(_mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT),
+                            _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+#include "../vector_rung.h"
+
+const struct shmrt_kernels shmrt_kernels_avx2 = {.name = "avx2", .reduce = SHMRT_ALL_ROWS};

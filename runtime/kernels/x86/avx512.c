@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * avx512.c - the rung for AVX-512 F, BW, VL and DQ: 64 bytes at a time, ends under a byte mask.
+ *
+ * VCVTNE2PS2BF16 would shorten bf16, but flushes subnormals, which the reference keeps: bf16 is
+ * rounded in integer arithmetic, and CPUs without AVX512_BF16 give nothing away.
+ */
+#include "../rungs.h"
+
+#include <immintrin.h>
+
+enum { RAW_BYTES = 64 };
+
+typedef __m512i raw;
+typedef __m512 f32_vec;
+typedef __m512d f64_vec;
+
+SHMRT_INLINE raw raw_load(const char *at)
+{
+    return _mm512_loadu_si512(at);
+}
+
+SHMRT_INLINE void raw_store(char *at, raw x)
+{
+    _mm512_storeu_si512(at, x);
+}
+
+/* 0 < bytes < RAW_BYTES; lanes that are masked out are not accessed and cannot fault. */
+SHMRT_INLINE __mmask64 first_bytes(size_t bytes)
+{
+    return (__mmask64)-1 >> (RAW_BYTES - bytes);
+}
+
+SHMRT_INLINE raw raw_load_part(const char *at, size_t bytes)
+{
+    return _mm512_maskz_loadu_epi8(first_bytes(bytes), at);
+}
+
+SHMRT_INLINE void raw_store_part(char *at, raw x, size_t bytes)
+{
+    _mm512_mask_storeu_epi8(at, first_bytes(bytes), x);
+}
+
+/* min and max: as in avx2.c. */
+SHMRT_INLINE f32_vec f32_combine(enum shmrt_op op, f32_vec x, f32_vec y)
+{
+    switch (op) {
+    case SHMRT_MIN:
+        return _mm512_or_ps(_mm512_min_ps(x, y), _mm512_min_ps(y, x));
+    case SHMRT_MAX:
+        return _mm512_mask_or_ps(_mm512_and_ps(_mm512_max_ps(x, y), _mm512_max_ps(y, x)),
+                                 _mm512_cmp_ps_mask(x, y, _CMP_UNORD_Q), x, y);
+    case SHMRT_PROD:
+        return _mm512_mul_ps(x, y);
+    default:
+        return _mm512_add_ps(x, y);
+    }
+}
+
+SHMRT_INLINE f32_vec f32_finish(enum shmrt_op op, f32_vec x, int n)
+{
+    if (op == SHMRT_AVG)
+        x = _mm512_div_ps(x, _mm512_set1_ps((float)n));
+    f32_vec canonical = _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000));
+    return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), canonical);
+}
+
+SHMRT_INLINE f32_vec f32_unpack(raw x)
+{
+    return _mm512_castsi512_ps(x);
+}
+
+SHMRT_INLINE raw f32_pack(f32_vec x)
+{
+    return _mm512_castps_si512(x);
+}
+
+SHMRT_INLINE f64_vec f64_combine(enum shmrt_op op, f64_vec x, f64_vec y)
+{
+    switch (op) {
+    case SHMRT_MIN:
+        return _mm512_or_pd(_mm512_min_pd(x, y), _mm512_min_pd(y, x));
+    case SHMRT_MAX:
+        return _mm512_mask_or_pd(_mm512_and_pd(_mm512_max_pd(x, y), _mm512_max_pd(y, x)),
+                                 _mm512_cmp_pd_mask(x, y, _CMP_UNORD_Q), x, y);
+    case SHMRT_PROD:
+        return _mm512_mul_pd(x, y);
+    default:
+        return _mm512_add_pd(x, y);
+    }
+}
+
+SHMRT_INLINE f64_vec f64_finish(enum shmrt_op op, f64_vec x, int n)
+{
+    if (op == SHMRT_AVG)
+        x = _mm512_div_pd(x, _mm512_set1_pd(n));
+    f64_vec canonical = _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000));
+    return _mm512_mask_mov_pd(x, _mm512_cmp_pd_mask(x, x, _CMP_UNORD_Q), canonical);
+}
+
+SHMRT_INLINE f64_vec f64_unpack(raw x)
+{
+    return _mm512_castsi512_pd(x);
+}
+
+SHMRT_INLINE raw f64_pack(f64_vec x)
+{
+    return _mm512_castpd_si512(x);
+}
+
+/* bf16: even and odd elements, so that nothing moves between lanes. fp16: first and second half. */
+struct f32_pair {
+    f32_vec a, b;
+};
+
+SHMRT_INLINE struct f32_pair bf16_unpack(raw x)
+{
+    return (struct f32_pair){
+        _mm512_castsi512_ps(_mm512_slli_epi32(x, 16)),
+        _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32((int)0xffff0000))),
+    };
+}
+
+/* To nearest even in the upper half of each element; the lower half is left as rubbish. */
+SHMRT_INLINE raw bf16_round(f32_vec x)
+{
+    raw bits = _mm512_castps_si512(x);
+    raw odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    return _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+}
+
+SHMRT_INLINE raw bf16_pack(struct f32_pair x)
+{
+    return _mm512_mask_mov_epi16(_mm512_srli_epi32(bf16_round(x.a), 16), 0xaaaaaaaa,
+                                 bf16_round(x.b));
+}
+
+SHMRT_INLINE struct f32_pair fp16_unpack(raw x)
+{
+    return (struct f32_pair){
+        _mm512_cvtph_ps(_mm512_castsi512_si256(x)),
+        _mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1)),
+    };
+}
+
+SHMRT_INLINE raw fp16_pack(struct f32_pair x)
+{
+    raw low = _mm512_castsi256_si512(_mm512_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    return _mm512_inserti64x4(low, _mm512_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT), 1);
+}
+
+#include "../vector_rung.h"
+
+const struct shmrt_kernels shmrt_kernels_avx512 = {.name = "avx512", .reduce = SHMRT_ALL_ROWS};
