@@ -23,7 +23,7 @@ class _Lines:
         self.stream = stream
 
     def write(self, text):
-        text = text.strip("\r\n ")
+        text = text.strip("\r\n").rstrip()
         if text:
             self.stream.write(text + "\n")
 
