@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine.c - the only file that knows hwloc: loads a topology and copies it into plain data.
+ *
+ * CPUs and nodes are copied in hwloc's logical order, which walks the tree of packages, caches and
+ * cores depth first; the planner relies on it: what is near stands near.
+ */
+#include "base/error.h"
+#include "shmrt_placement.h"
+
+#include <errno.h>
+#include <hwloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Position of the object of @type above @cpu, or @otherwise. */
+static size_t position_above(hwloc_topology_t topology, hwloc_obj_type_t type, hwloc_obj_t cpu,
+                             size_t otherwise)
+{
+    hwloc_obj_t above = hwloc_get_ancestor_obj_by_type(topology, type, cpu);
+    return above ? above->logical_index : otherwise;
+}
+
+/*
+ * The node that a CPU belongs to. Memory-only nodes (HBM, CXL) claim the CPUs next to them too; the
+ * smallest claim wins, and among equal ones the lower number: firmware numbers nodes with CPUs
+ * first.
+ */
+static size_t home_node(hwloc_topology_t topology, unsigned cpu)
+{
+    int count = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE);
+    hwloc_obj_t best = NULL;
+    int best_weight = 0;
+    for (int i = 0; i < count; i++) {
+        hwloc_obj_t node = hwloc_get_obj_by_type(topology, HWLOC_OBJ_NUMANODE, (unsigned)i);
+        int weight = hwloc_bitmap_weight(node->cpuset);
+        if (!hwloc_bitmap_isset(node->cpuset, cpu))
+            continue;
+        if (!best || weight < best_weight ||
+            (weight == best_weight && node->os_index < best->os_index)) {
+            best = node;
+            best_weight = weight;
+        }
+    }
+    return best ? best->logical_index : 0;
+}
+
+static void copy_nodes(hwloc_topology_t topology, struct shmrt_machine *machine)
+{
+    hwloc_const_nodeset_t allowed = hwloc_topology_get_allowed_nodeset(topology);
+    for (size_t i = 0; i < machine->node_count; i++) {
+        hwloc_obj_t node = hwloc_get_obj_by_type(topology, HWLOC_OBJ_NUMANODE, (unsigned)i);
+        machine->nodes[i] = (struct shmrt_machine_node){
+            .number = node->os_index,
+            .memory_bytes = node->attr->numanode.local_memory,
+            .package = position_above(topology, HWLOC_OBJ_PACKAGE, node, 0),
+            .allowed = hwloc_bitmap_isset(allowed, node->os_index),
+        };
+    }
+}
+
+/* Without any L3 in the topology, the CPUs of a node count as one L3's. */
+static void copy_cpus(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
+                      struct shmrt_machine *machine)
+{
+    bool has_l3 = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_L3CACHE) > 0;
+    for (size_t i = 0; i < machine->cpu_count; i++) {
+        hwloc_obj_t cpu = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PU, (unsigned)i);
+        size_t node = home_node(topology, cpu->os_index);
+        machine->nodes[node].has_cpus = true;
+        machine->cpus[i] = (struct shmrt_machine_cpu){
+            .number = cpu->os_index,
+            .core = position_above(topology, HWLOC_OBJ_CORE, cpu, i),
+            .l3 = has_l3 ? position_above(topology, HWLOC_OBJ_L3CACHE, cpu, 0) : node,
+            .node = node,
+            .package = position_above(topology, HWLOC_OBJ_PACKAGE, cpu, 0),
+            .allowed = hwloc_bitmap_isset(allowed, cpu->os_index),
+        };
+    }
+}
+
+static void count_positions(struct shmrt_machine *machine)
+{
+    machine->package_count = 1;
+    for (size_t i = 0; i < machine->node_count; i++)
+        if (machine->nodes[i].package >= machine->package_count)
+            machine->package_count = machine->nodes[i].package + 1;
+    for (size_t i = 0; i < machine->cpu_count; i++) {
+        const struct shmrt_machine_cpu *cpu = &machine->cpus[i];
+        if (cpu->core >= machine->core_count)
+            machine->core_count = cpu->core + 1;
+        if (cpu->l3 >= machine->l3_count)
+            machine->l3_count = cpu->l3 + 1;
+        if (cpu->package >= machine->package_count)
+            machine->package_count = cpu->package + 1;
+    }
+}
+
+/* The CPUs that the cgroup and the caller's affinity leave; elsewhere all that the file allows. */
+static hwloc_bitmap_t allowed_cpus(hwloc_topology_t topology)
+{
+    hwloc_bitmap_t allowed = hwloc_bitmap_dup(hwloc_topology_get_allowed_cpuset(topology));
+    hwloc_bitmap_t bound = hwloc_bitmap_alloc();
+    if (allowed && bound && hwloc_topology_is_thissystem(topology) &&
+        hwloc_get_cpubind(topology, bound, HWLOC_CPUBIND_THREAD) == 0)
+        hwloc_bitmap_and(allowed, allowed, bound);
+    hwloc_bitmap_free(bound);
+    return allowed;
+}
+
+static int copy_machine(hwloc_topology_t topology, struct shmrt_machine **machine_out,
+                        struct shmrt_error *error_out)
+{
+    int rc = -ENOMEM;
+    hwloc_bitmap_t allowed = allowed_cpus(topology);
+    struct shmrt_machine *machine = calloc(1, sizeof *machine);
+    if (!allowed || !machine)
+        goto err_alloc;
+    machine->cpu_count = (size_t)hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PU);
+    machine->node_count = (size_t)hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE);
+    machine->cpus = calloc(machine->cpu_count, sizeof *machine->cpus);
+    machine->nodes = calloc(machine->node_count, sizeof *machine->nodes);
+    if (!machine->cpus || !machine->nodes)
+        goto err_alloc;
+    machine->is_here = hwloc_topology_is_thissystem(topology);
+    copy_nodes(topology, machine);
+    copy_cpus(topology, allowed, machine);
+    count_positions(machine);
+    *machine_out = machine;
+    hwloc_bitmap_free(allowed);
+    return 0;
+err_alloc:
+    shmrt_machine_destroy(machine);
+    hwloc_bitmap_free(allowed);
+    return shmrt_error_set(error_out, rc, "no memory for the description of the machine");
+}
+
+/* What is disallowed is loaded too: a CPU keeps its node when the node's memory is forbidden. */
+static int start(hwloc_topology_t *topology_out, struct shmrt_error *error_out)
+{
+    if (hwloc_topology_init(topology_out) != 0)
+        return shmrt_error_set(error_out, -ENOMEM, "hwloc cannot start: %s", strerror(errno));
+    if (hwloc_topology_set_flags(*topology_out, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED |
+                                                    HWLOC_TOPOLOGY_FLAG_DONT_CHANGE_BINDING) == 0)
+        return 0;
+    hwloc_topology_destroy(*topology_out);
+    return shmrt_error_set(error_out, -ENOTSUP, "hwloc is older than 2.5");
+}
+
+int shmrt_machine_read(struct shmrt_machine **machine_out, struct shmrt_error *error_out)
+{
+    hwloc_topology_t topology;
+    int rc = start(&topology, error_out);
+    if (rc)
+        return rc;
+    rc = hwloc_topology_load(topology) == 0
+             ? copy_machine(topology, machine_out, error_out)
+             : shmrt_error_set(error_out, -EIO, "hwloc cannot read this machine: %s",
+                               strerror(errno));
+    hwloc_topology_destroy(topology);
+    return rc;
+}
+
+/* hwloc wants a machine described down to its CPUs; cores alone are taken to have one each. */
+static int load_text(hwloc_topology_t topology, const char *text)
+{
+    if (hwloc_topology_set_synthetic(topology, text) == 0)
+        return hwloc_topology_load(topology);
+    char *longer = NULL;
+    int rc = asprintf(&longer, "%s pu:1", text) < 0
+                 ? -1
+                 : hwloc_topology_set_synthetic(topology, longer);
+    free(longer);
+    return rc ? rc : hwloc_topology_load(topology);
+}
+
+int shmrt_machine_from_text(const char *text, struct shmrt_machine **machine_out,
+                            struct shmrt_error *error_out)
+{
+    hwloc_topology_t topology;
+    int rc = start(&topology, error_out);
+    if (rc)
+        return rc;
+    rc = load_text(topology, text) == 0
+             ? copy_machine(topology, machine_out, error_out)
+             : shmrt_error_set(error_out, -EINVAL,
+                               "\"%s\" does not describe a machine; one that does: \"pack:2 numa:4 "
+                               "l3:2 core:4 pu:2\" (each word counts from the one before it)",
+                               text);
+    hwloc_topology_destroy(topology);
+    return rc;
+}
+
+int shmrt_machine_from_xml(const char *path, struct shmrt_machine **machine_out,
+                           struct shmrt_error *error_out)
+{
+    hwloc_topology_t topology;
+    int rc = start(&topology, error_out);
+    if (rc)
+        return rc;
+    errno = 0;
+    rc = hwloc_topology_set_xml(topology, path) == 0 && hwloc_topology_load(topology) == 0
+             ? copy_machine(topology, machine_out, error_out)
+             : shmrt_error_set(error_out, -EINVAL,
+                               "%s is not a topology that hwloc %d.%d loads%s%s; save one with "
+                               "`lstopo FILE.xml` there",
+                               path, HWLOC_API_VERSION >> 16, HWLOC_API_VERSION >> 8 & 0xff,
+                               errno ? ": " : "", errno ? strerror(errno) : "");
+    hwloc_topology_destroy(topology);
+    return rc;
+}
+
+void shmrt_machine_destroy(struct shmrt_machine *machine)
+{
+    if (!machine)
+        return;
+    free(machine->nodes);
+    free(machine->cpus);
+    free(machine);
+}

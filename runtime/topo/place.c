@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * place.c - decides which cores each rank gets, and refuses what does not fit with what would.
+ *
+ * All cores stand in one row, in the machine's order of nearness; a rank's cores are always a slice
+ * of it. So neighbouring ranks are near, and each place (package, node, L3) is a slice too.
+ */
+#include "place.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static enum shmrt_border border_between(const struct shmrt_row_core *a,
+                                        const struct shmrt_row_core *b)
+{
+    if (a->package != b->package)
+        return SHMRT_BORDER_PACKAGE;
+    if (a->node != b->node)
+        return SHMRT_BORDER_NODE;
+    return a->l3 != b->l3 ? SHMRT_BORDER_L3 : SHMRT_BORDER_NONE;
+}
+
+static void row_fill(const struct shmrt_machine *machine, struct shmrt_row *row)
+{
+    for (size_t i = 0; i < machine->cpu_count;) {
+        const struct shmrt_machine_cpu *cpu = &machine->cpus[i];
+        struct shmrt_row_core core = {.core = cpu->core,
+                                      .l3 = cpu->l3,
+                                      .node = cpu->node,
+                                      .package = cpu->package,
+                                      .first_cpu = i};
+        for (; i < machine->cpu_count && machine->cpus[i].core == core.core; i++)
+            core.cpu_count += machine->cpus[i].allowed;
+        core.cpu_end = i;
+        if (core.cpu_count)
+            row->cores[row->count++] = core;
+    }
+    for (size_t i = 1; i < row->count; i++)
+        row->borders[i] = border_between(&row->cores[i - 1], &row->cores[i]);
+}
+
+int shmrt_row_create(const struct shmrt_machine *machine, struct shmrt_row *row_out,
+                     struct shmrt_error *error_out)
+{
+    struct shmrt_row row = {0};
+    row.cores = calloc(machine->cpu_count + 1, sizeof *row.cores);
+    row.borders = calloc(machine->cpu_count + 1, sizeof *row.borders);
+    if (!row.cores || !row.borders) {
+        shmrt_row_free(&row);
+        return shmrt_error_set(error_out, -ENOMEM, "no memory for a list of %zu CPUs",
+                               machine->cpu_count);
+    }
+    row_fill(machine, &row);
+    if (row.count == 0) {
+        shmrt_row_free(&row);
+        return shmrt_error_set(error_out, -EINVAL,
+                               "none of the machine's %zu CPUs is allowed to this process",
+                               machine->cpu_count);
+    }
+    *row_out = row;
+    return 0;
+}
+
+void shmrt_row_free(struct shmrt_row *row)
+{
+    free(row->borders);
+    free(row->cores);
+    *row = (struct shmrt_row){0};
+}
+
+static const char *place_name(enum shmrt_place place, bool plural)
+{
+    static const char *const names[][2] = {
+        [SHMRT_PLACE_SPREAD] = {"machine", "machines"},
+        [SHMRT_PLACE_PACKAGE] = {"socket", "sockets"},
+        [SHMRT_PLACE_NODE] = {"NUMA node", "NUMA nodes"},
+        [SHMRT_PLACE_L3] = {"L3 cache", "L3 caches"},
+        [SHMRT_PLACE_CORE] = {"core", "cores"},
+    };
+    return names[place][plural];
+}
+
+/* Whether a place of that kind begins with this core. */
+static bool begins_place(const struct shmrt_row *row, enum shmrt_place place, size_t core)
+{
+    static const enum shmrt_border least[] = {
+        [SHMRT_PLACE_PACKAGE] = SHMRT_BORDER_PACKAGE,
+        [SHMRT_PLACE_NODE] = SHMRT_BORDER_NODE,
+        [SHMRT_PLACE_L3] = SHMRT_BORDER_L3,
+        [SHMRT_PLACE_CORE] = SHMRT_BORDER_NONE,
+    };
+    return core == 0 || row->borders[core] >= least[place];
+}
+
+static size_t count_places(const struct shmrt_row *row, enum shmrt_place place)
+{
+    size_t count = 0;
+    for (size_t core = 0; core < row->count; core++)
+        count += begins_place(row, place, core);
+    return count;
+}
+
+/* The place number @wanted of that kind, whole. */
+static struct shmrt_slice find_place(const struct shmrt_row *row, enum shmrt_place place,
+                                     size_t wanted)
+{
+    struct shmrt_slice slice = {0};
+    for (size_t core = 0, seen = 0; core < row->count; core++) {
+        if (!begins_place(row, place, core))
+            continue;
+        if (seen++ == wanted)
+            slice.begin = core;
+        else if (seen == wanted + 2)
+            return (struct shmrt_slice){.begin = slice.begin, .end = core};
+    }
+    slice.end = row->count;
+    return slice;
+}
+
+/* Equal shares: a rank with many more cores than another would only wait for it. */
+static void trim_places(const struct shmrt_placement_request *request, struct shmrt_places *places)
+{
+    size_t narrowest = SIZE_MAX;
+    for (size_t i = 0; i < places->ranks; i++) {
+        size_t width = places->slices[i].end - places->slices[i].begin;
+        narrowest = width < narrowest ? width : narrowest;
+    }
+    size_t widest = request->cores_per_rank ? request->cores_per_rank : narrowest + 1;
+    for (size_t i = 0; i < places->ranks; i++) {
+        struct shmrt_slice *slice = &places->slices[i];
+        if (slice->end - slice->begin <= widest)
+            continue;
+        if (!request->cores_per_rank)
+            places->trimmed_cores += slice->end - slice->begin - widest;
+        slice->end = slice->begin + widest;
+    }
+}
+
+static int place_per(const struct shmrt_row *row, const struct shmrt_placement_request *request,
+                     struct shmrt_places *places, struct shmrt_error *error_out)
+{
+    enum shmrt_place per = request->per;
+    size_t count = count_places(row, per);
+    places->ranks = request->ranks ? request->ranks : count;
+    if (places->ranks > SHMRT_MAX_RANKS)
+        return shmrt_error_set(error_out, -EINVAL,
+                               "one rank for each of %zu %s is more than the limit of %d ranks; "
+                               "choose a larger place, or fewer ranks",
+                               count, place_name(per, true), SHMRT_MAX_RANKS);
+    if (places->ranks > count)
+        return shmrt_error_set(
+            error_out, -EINVAL,
+            "%zu ranks with a %s each need %zu %s, and %zu can be used here; ask "
+            "for %zu, or for an even spread over all cores",
+            places->ranks, place_name(per, false), places->ranks, place_name(per, true), count,
+            count);
+    for (size_t i = 0; i < places->ranks; i++) {
+        places->slices[i] = find_place(row, per, i * count / places->ranks);
+        size_t width = places->slices[i].end - places->slices[i].begin;
+        if (width < request->cores_per_rank)
+            return shmrt_error_set(
+                error_out, -EINVAL, "%zu cores a rank do not fit: %s %zu has %zu",
+                request->cores_per_rank, place_name(per, false), i * count / places->ranks, width);
+    }
+    trim_places(request, places);
+    return 0;
+}
+
+/* Each node gets the ranks of its part of the row; within a node they take turns on its cores. */
+static void place_shared(const struct shmrt_row *row, struct shmrt_places *places)
+{
+    size_t first_rank = 0, last_begin = SIZE_MAX;
+    places->shared = true;
+    for (size_t rank = 0; rank < places->ranks; rank++) {
+        size_t begin = rank * row->count / places->ranks, end = begin + 1;
+        while (begin > 0 && row->borders[begin] < SHMRT_BORDER_NODE)
+            begin--;
+        while (end < row->count && row->borders[end] < SHMRT_BORDER_NODE)
+            end++;
+        if (begin != last_begin)
+            first_rank = rank;
+        last_begin = begin;
+        size_t core = begin + (rank - first_rank) % (end - begin);
+        places->slices[rank] = (struct shmrt_slice){.begin = core, .end = core + 1};
+    }
+}
+
+static int place_spread(const struct shmrt_row *row, const struct shmrt_placement_request *request,
+                        struct shmrt_places *places, struct shmrt_error *error_out)
+{
+    size_t share = row->count / request->ranks;
+    places->ranks = request->ranks;
+    if (request->cores_per_rank > share)
+        return shmrt_error_set(error_out, -EINVAL,
+                               "%zu ranks of %zu cores need %zu cores, and %zu can be used here; "
+                               "%s%zu ranks of that width fit",
+                               request->ranks, request->cores_per_rank,
+                               request->ranks * request->cores_per_rank, row->count,
+                               request->cores_per_rank > row->count ? "only " : "",
+                               row->count / request->cores_per_rank);
+    if (share == 0) {
+        place_shared(row, places);
+        return 0;
+    }
+    struct shmrt_split split = {
+        .borders = row->borders,
+        .cores = row->count,
+        .ranks = request->ranks,
+        .narrowest = share,
+        .widest = share + (row->count % request->ranks != 0),
+    };
+    if (request->cores_per_rank) {
+        split.narrowest = split.widest = request->cores_per_rank;
+        split.gaps = true;
+    }
+    if (shmrt_split_cores(&split, places->slices))
+        return shmrt_error_set(error_out, -ENOMEM, "no memory to share out %zu cores", row->count);
+    return 0;
+}
+
+static int check_request(const struct shmrt_row *row, const struct shmrt_placement_request *request,
+                         struct shmrt_error *error_out)
+{
+    size_t siblings = 0;
+    for (size_t core = 0; core < row->count; core++)
+        if (row->cores[core].cpu_count > siblings)
+            siblings = row->cores[core].cpu_count;
+    if (request->ranks > SHMRT_MAX_RANKS)
+        return shmrt_error_set(error_out, -EINVAL, "%zu ranks are more than the limit of %d",
+                               request->ranks, SHMRT_MAX_RANKS);
+    if (request->ranks == 0 && request->per == SHMRT_PLACE_SPREAD)
+        return shmrt_error_set(error_out, -EINVAL,
+                               "how many ranks? Give a number, or one rank for each socket, NUMA "
+                               "node, L3 cache or core");
+    if (request->threads_per_core > siblings)
+        return shmrt_error_set(error_out, -EINVAL,
+                               "%zu threads a core do not fit: a core has %zu CPU%s that can be "
+                               "used here",
+                               request->threads_per_core, siblings, siblings == 1 ? "" : "s");
+    return 0;
+}
+
+static int check_reserve(const struct shmrt_placement_request *request,
+                         const struct shmrt_places *places, struct shmrt_error *error_out)
+{
+    for (size_t i = 0; request->reserve && i < places->ranks; i++) {
+        size_t width = places->slices[i].end - places->slices[i].begin;
+        if (places->shared)
+            return shmrt_error_set(error_out, -EINVAL,
+                                   "%zu reserved cores a rank do not fit: %zu ranks already share "
+                                   "cores; ask for fewer ranks",
+                                   request->reserve, places->ranks);
+        if (width <= request->reserve)
+            return shmrt_error_set(error_out, -EINVAL,
+                                   "%zu reserved cores leave nothing of the %zu that rank %zu has; "
+                                   "reserve at most %zu, or ask for fewer ranks",
+                                   request->reserve, width, i, width - 1);
+    }
+    return 0;
+}
+
+int shmrt_place_ranks(const struct shmrt_row *row, const struct shmrt_placement_request *request,
+                      struct shmrt_places *places_out, struct shmrt_error *error_out)
+{
+    struct shmrt_places places = {0};
+    int rc = check_request(row, request, error_out);
+    if (rc == 0)
+        rc = request->per == SHMRT_PLACE_SPREAD ? place_spread(row, request, &places, error_out)
+                                                : place_per(row, request, &places, error_out);
+    if (rc == 0)
+        rc = check_reserve(request, &places, error_out);
+    if (rc == 0)
+        *places_out = places;
+    return rc;
+}
