@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * job.h - what is decided before anything is started, and the processes of a job:
+ *
+ *   shm-launch   the person's process: signals, output, deadlines, exit code (supervise.c)
+ *     keeper     parent of the ranks and foster parent of all that they leave behind; holds one end
+ *                of a socket and kills everything when the other end is gone (keeper.c)
+ *       rank 0, rank 1, ...   each the leader of a process group (spawn.c)
+ */
+#ifndef LAUNCH_JOB_H
+#define LAUNCH_JOB_H
+
+#include "options.h"
+
+#include <signal.h>
+#include <sys/types.h>
+
+enum { LAUNCH_KEY_BYTES = 33 };
+
+struct launch_job {
+    const struct launch_options *options;
+    const struct shmrt_plan *plan;
+    char key[LAUNCH_KEY_BYTES]; /* SHMRT_JOB: random, 128 bits in hex */
+    int port;
+    int port_fd;             /* bound and not listening: nobody else gets the port */
+    const char *own_threads; /* the user's OMP_NUM_THREADS, or NULL */
+    char **argv;             /* of shm-launch; the keeper overwrites its copy */
+    sigset_t inherited_mask;
+    struct sigaction inherited_pipe; /* SIGPIPE's */
+    bool piped;                      /* output comes through us; else ranks write it themselves */
+    int stdin_fd;                    /* of rank 0 */
+    int out_fds[SHMRT_MAX_RANKS];    /* write ends, -1 when not piped */
+    int err_fds[SHMRT_MAX_RANKS];
+};
+
+/** SHMRT_JOB of a new job. Return: 0 or a negative errno. */
+int launch_job_make_key(char key_out[LAUNCH_KEY_BYTES]) SHMRT_WARN_UNUSED;
+
+/**
+ * launch_port_hold - choose MASTER_PORT (@wanted, or a free one when 0) and keep others off it
+ *
+ * The socket is bound with SO_REUSEADDR and never listens: the job's own server can still bind and
+ * listen, while the kernel gives the port to nobody who just wants any free one.
+ *
+ * Return: 0, or a negative errno with a sentence in @error_out.
+ */
+int launch_port_hold(size_t wanted, int *port_out, int *fd_out,
+                     struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+#endif

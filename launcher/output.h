@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * output.h - many ranks' lines into one stream, each whole and with its rank in front
+ *
+ * A stream is what one rank writes to one of its outputs; a sink is one of ours. Sinks queue, so
+ * that a slow reader of ours delays the ranks but not the handling of signals.
+ */
+#ifndef LAUNCH_OUTPUT_H
+#define LAUNCH_OUTPUT_H
+
+#include "shmrt_placement.h"
+
+#include <poll.h>
+
+struct launch_stream;
+
+struct launch_sink {
+    int fd;
+    bool is_terminal;
+    bool is_pipe;
+    int error; /* errno of the write that failed; everything after it is dropped */
+    char *queue;
+    size_t begin, end, room;
+    struct launch_stream *live; /* whose unfinished line stands last in this sink */
+};
+
+struct launch_stream {
+    int fd; /* -1: ended */
+    struct launch_sink *sink;
+    char prefix[32];
+    char *text; /* since the last \n or \r */
+    size_t length, room;
+    size_t shown;      /* of length: already in the sink, while sink->live is this stream */
+    bool is_rewriting; /* text began with \r: a progress bar */
+    bool has_return;   /* a \r came and what follows it decides what it means */
+    int64_t since_ns;  /* of the last bytes */
+};
+
+void launch_sink_open(struct launch_sink *sink, int fd);
+
+/** Add a whole line of our own. */
+void launch_sink_say(struct launch_sink *sink, const char *line);
+
+/** Whether it is so full that streams have to wait. */
+bool launch_sink_is_full(const struct launch_sink *sink);
+
+static inline bool launch_sink_is_empty(const struct launch_sink *sink)
+{
+    return sink->begin == sink->end;
+}
+
+/** Write some of the queue, to a descriptor that poll found writable. */
+void launch_sink_write(struct launch_sink *sink);
+
+/** @prefix: copied, "" for none. @fd: becomes non-blocking. */
+void launch_stream_open(struct launch_stream *stream, int fd, const char *prefix,
+                        struct launch_sink *sink);
+
+/**
+ * launch_stream_read - take what has come; closes the stream at its end
+ *
+ * Return: whether there was anything.
+ */
+bool launch_stream_read(struct launch_stream *stream);
+
+/** Close it; what stands there without an end of line gets one. */
+void launch_stream_close(struct launch_stream *stream);
+
+/**
+ * launch_stream_settle - show an unfinished line that nothing was added to for a moment (a question
+ * waiting for its answer), where the sink is a terminal
+ *
+ * Return: milliseconds until it has to be asked again; -1: not before more comes.
+ */
+int launch_stream_settle(struct launch_stream *stream, int64_t now_ns);
+
+#endif

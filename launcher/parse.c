@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * parse.c - the command line. The first word that is no option begins the command, so the command's
+ * own options are never taken for ours.
+ */
+#include "parse.h"
+
+#include "say.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static int unknown(const char *word, const char *name, size_t length, struct shmrt_error *error_out)
+{
+    const char *guess = length > 1 ? launch_option_guess(name, length, false) : NULL;
+    if (guess)
+        return launch_error(error_out, -EINVAL, "unknown option %s; did you mean --%s?", word,
+                            guess);
+    return launch_error(error_out, -EINVAL,
+                        "unknown option %s; shm-launch --help lists them, and -- stands before a "
+                        "command that begins with a dash",
+                        word);
+}
+
+static int set(const struct launch_option *option, const char *spelling, const char *value,
+               struct launch_options *options, struct shmrt_error *error_out)
+{
+    struct shmrt_error why;
+    struct launch_options before = *options;
+    size_t index = (size_t)(option - launch_option_table());
+    if (launch_option_set(option, value, options, &why))
+        return launch_error(error_out, -EINVAL, "%s: %s", spelling, why.text);
+    bool differs = memcmp((char *)&before + option->offset, (char *)options + option->offset,
+                          launch_option_bytes(option)) != 0;
+    if (options->given[index] && differs)
+        return launch_error(error_out, -EINVAL,
+                            "%s is given twice, with different values; keep one", spelling);
+    options->given[index] = true;
+    return 0;
+}
+
+/* One option at argv[*at], and its value there or in the next word. */
+static int parse_one(char **argv, int *at, struct launch_options *options,
+                     struct shmrt_error *error_out)
+{
+    const char *word = argv[*at], *value = NULL;
+    const struct launch_option *option;
+    char spelling[64];
+    if (word[1] == '-') {
+        size_t length = strcspn(word + 2, "=");
+        option = launch_option_find(word + 2, length);
+        if (!option)
+            return unknown(word, word + 2, length, error_out);
+        value = word[2 + length] ? word + 3 + length : NULL;
+        snprintf(spelling, sizeof spelling, "--%s", option->name);
+    } else {
+        option = launch_option_find_letter(word[1]);
+        if (!option || (!option->value && word[2]))
+            return unknown(word, word + 1, strlen(word + 1), error_out);
+        value = word[2] ? word + 2 : NULL;
+        snprintf(spelling, sizeof spelling, "-%c", option->letter);
+    }
+    if (value && !option->value)
+        return launch_error(error_out, -EINVAL, "%s takes no value, but has \"%s\"", spelling,
+                            value);
+    if (!value && option->value && !(value = argv[*at + 1]))
+        return launch_error(error_out, -EINVAL, "%s needs a value: %s %s", spelling, spelling,
+                            option->value);
+    *at += option->value && value == argv[*at + 1] ? 2 : 1;
+    return set(option, spelling, value, options, error_out);
+}
+
+int launch_parse(int argc, char **argv, struct launch_options *options,
+                 struct shmrt_error *error_out)
+{
+    int at = 1;
+    while (at < argc && argv[at][0] == '-' && argv[at][1] && strcmp(argv[at], "--") != 0) {
+        int rc = parse_one(argv, &at, options, error_out);
+        if (rc)
+            return rc;
+    }
+    if (at < argc && strcmp(argv[at], "--") == 0)
+        at++;
+    options->command = at < argc ? argv + at : NULL;
+    return 0;
+}
+
+int launch_check(const struct launch_options *options, struct shmrt_error *error_out)
+{
+    if (options->topology && !options->dry_run)
+        return launch_error(error_out, -EINVAL,
+                            "--topology describes another machine, where nothing can be started "
+                            "from here: add --dry-run to see the plan, or leave it out");
+    if (options->no_bind && options->strict)
+        return launch_error(error_out, -EINVAL,
+                            "--strict wants everything bound and --no-bind nothing: keep one");
+    if (options->request.ranks == 0 && options->request.per == SHMRT_PLACE_SPREAD)
+        return launch_error(error_out, -EINVAL,
+                            "how many ranks? -n 2 for two, or --per socket for one on each socket");
+    if (!options->command && !options->dry_run)
+        return launch_error(error_out, -EINVAL,
+                            "what shall the ranks run? For example: shm-launch -n 2 python "
+                            "infer.py; or add --dry-run to see the plan only");
+    return 0;
+}

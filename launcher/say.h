@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* say.h - words for the person who started us */
+#ifndef LAUNCH_SAY_H
+#define LAUNCH_SAY_H
+
+#include "shmrt.h"
+
+/** One line on standard error, in one write, with our name in front. */
+void launch_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** Fill @error_out and hand back @code, for `return`. */
+int launch_error(struct shmrt_error *error_out, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

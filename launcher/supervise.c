@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * supervise.c - one loop that waits for signals, the keeper's events, output and deadlines.
+ *
+ *   RUNNING  --a rank fails-->     NOTICE   its peers get a moment to see it and say so
+ *   NOTICE   --moment over-->      ENDING   SIGTERM to the ranks
+ *   RUNNING  --signal, timeout-->  ENDING   that signal, or SIGTERM, to the ranks
+ *   RUNNING  --ranks are gone-->   LINGER   what they left behind may finish
+ *   LINGER   --moment over-->      ENDING   SIGTERM to what is left
+ *   ENDING   --grace over, or a second signal-->  KILLING  SIGKILL to everything, until none is
+ * left any      --nothing left-->     the end, when all output is written
+ */
+#include "supervise.h"
+
+#include "descendants.h"
+#include "keeper.h"
+#include "say.h"
+#include "verdict.h"
+#include "wiring.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    NOTICE_MS = 2000,
+    LINGER_MS = 2000,
+    UNKILLABLE_MS = 5000,
+    /* timeout(1) signals its child and then the child's group: that is one request. */
+    SAME_REQUEST_MS = 50,
+};
+
+enum phase { RUNNING, NOTICE, LINGER, ENDING, KILLING, OVER };
+
+struct supervisor {
+    struct launch_job *job;
+    struct launch_wiring *wiring;
+    pid_t keeper;
+    int socket, signals;
+    enum phase phase;
+    int64_t deadline_ns, timeout_ns, asked_ns; /* 0: none */
+    struct launch_verdict verdict;
+    pid_t pids[SHMRT_MAX_RANKS];
+    size_t alive;
+    bool told_cpus, told_memory, told_left, asked_left;
+};
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int64_t in_ms(size_t ms)
+{
+    return now_ns() + (int64_t)ms * 1000000;
+}
+
+static void say(struct supervisor *s, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Between the ranks' lines, in order, while these go through us. */
+static void say(struct supervisor *s, const char *format, ...)
+{
+    char line[1024] = "shm-launch: ";
+    size_t at = strlen(line);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line + at, sizeof line - at, format, args);
+    va_end(args);
+    if (s->job->piped)
+        launch_sink_say(s->wiring->err, line);
+    else
+        launch_say("%s", line + at);
+}
+
+static void command(struct supervisor *s, enum launch_command_kind kind, int number)
+{
+    const struct launch_command c = {.kind = (int)kind, .signal = number};
+    (void)!send(s->socket, &c, sizeof c, MSG_NOSIGNAL);
+}
+
+static void blame(struct supervisor *s, enum launch_cause cause, int rank, int value)
+{
+    if (s->verdict.cause != LAUNCH_CAUSE_NONE)
+        return;
+    s->verdict.cause = cause;
+    s->verdict.rank = rank;
+    s->verdict.value = value;
+    s->verdict.pid = s->pids[rank];
+}
+
+static void start_ending(struct supervisor *s, enum launch_command_kind to, int number)
+{
+    command(s, to, number);
+    s->phase = ENDING;
+    s->asked_ns = now_ns();
+    s->deadline_ns = in_ms(s->job->options->grace_ms);
+}
+
+static void start_killing(struct supervisor *s)
+{
+    command(s, LAUNCH_KILL_ALL, SIGKILL);
+    s->phase = KILLING;
+    s->deadline_ns = in_ms(UNKILLABLE_MS);
+}
+
+static void start_phase(struct supervisor *s, enum phase phase, size_t ms)
+{
+    s->phase = phase;
+    s->deadline_ns = in_ms(ms);
+}
+
+static void count_ended(struct supervisor *s, const struct launch_event *event)
+{
+    struct launch_tally *tally = &s->verdict.tally;
+    bool is_cause = s->verdict.cause == LAUNCH_CAUSE_RANK && s->verdict.rank == event->rank;
+    if (is_cause)
+        return;
+    if (s->phase == KILLING)
+        tally->killed++;
+    else if (s->asked_ns)
+        tally->asked++;
+    else
+        tally->finished++;
+}
+
+static void rank_ended(struct supervisor *s, const struct launch_event *event)
+{
+    bool failed = !WIFEXITED(event->value) || WEXITSTATUS(event->value) != 0;
+    if (failed)
+        blame(s, LAUNCH_CAUSE_RANK, event->rank, event->value);
+    count_ended(s, event);
+    s->alive--;
+    if (failed && s->phase == RUNNING)
+        start_phase(s, NOTICE, NOTICE_MS);
+    if (s->alive > 0)
+        return;
+    if (s->phase == RUNNING) {
+        start_phase(s, LINGER, LINGER_MS);
+    } else if (s->phase == NOTICE || s->phase == ENDING) {
+        /* What the ranks left behind has not heard of it yet. */
+        command(s, LAUNCH_SIGNAL_ALL, SIGTERM);
+        if (s->phase == NOTICE)
+            start_phase(s, ENDING, s->job->options->grace_ms);
+    }
+}
+
+static void rank_refused(struct supervisor *s, const struct launch_event *event, bool is_memory)
+{
+    bool *told = is_memory ? &s->told_memory : &s->told_cpus;
+    int code = -event->value;
+    if (!*told && is_memory && code == EPERM)
+        say(s, "memory cannot be bound to NUMA nodes: CAP_SYS_NICE is missing or a seccomp profile "
+               "forbids it (docker run --cap-add SYS_NICE); pages go where they are first touched");
+    else if (!*told && is_memory)
+        say(s, "memory cannot be bound to NUMA nodes: %s; pages go where they are first touched",
+            code == ENOSYS ? "the kernel or a seccomp profile has no set_mempolicy"
+                           : strerror(code));
+    else if (!*told)
+        say(s, "ranks cannot be bound to their CPUs: %s; they run on any", strerror(code));
+    *told = true;
+    if (!s->job->options->strict)
+        return;
+    blame(s, LAUNCH_CAUSE_STRICT, event->rank, event->value);
+    if (s->phase == RUNNING || s->phase == NOTICE)
+        start_ending(s, LAUNCH_SIGNAL_RANKS, SIGTERM);
+}
+
+static void all_ended(struct supervisor *s)
+{
+    launch_wiring_drain(s->wiring);
+    s->phase = OVER;
+    s->deadline_ns = 0;
+    s->timeout_ns = 0;
+}
+
+static void handle_event(struct supervisor *s, const struct launch_event *event)
+{
+    switch ((enum launch_event_kind)event->kind) {
+    case LAUNCH_RANK_STARTED:
+        s->pids[event->rank] = event->value;
+        s->alive++;
+        break;
+    case LAUNCH_RANK_CPUS_REFUSED:
+    case LAUNCH_RANK_MEMORY_REFUSED:
+        rank_refused(s, event, event->kind == LAUNCH_RANK_MEMORY_REFUSED);
+        break;
+    case LAUNCH_RANK_NOT_STARTED:
+        blame(s, LAUNCH_CAUSE_START, event->rank, event->value);
+        if (s->phase == RUNNING || s->phase == NOTICE)
+            start_ending(s, LAUNCH_SIGNAL_RANKS, SIGTERM);
+        break;
+    case LAUNCH_RANK_ENDED:
+        rank_ended(s, event);
+        break;
+    case LAUNCH_ALL_ENDED:
+        all_ended(s);
+        break;
+    }
+}
+
+/* All of it that waits: the order of its events against output does not matter. */
+static void hear_keeper(struct supervisor *s)
+{
+    struct launch_event event;
+    ssize_t got;
+    while ((got = recv(s->socket, &event, sizeof event, MSG_DONTWAIT)) == (ssize_t)sizeof event)
+        handle_event(s, &event);
+    if (s->phase == OVER || (got < 0 && (errno == EAGAIN || errno == EINTR)))
+        return;
+    /* The keeper is gone before its time; what it kept is ours now. */
+    blame(s, LAUNCH_CAUSE_KEEPER, 0, 0);
+    while (waitpid(-1, NULL, WNOHANG) >= 0) {
+        const struct timespec nap = {.tv_nsec = 5000000};
+        (void)launch_descendants_signal(getpid(), SIGKILL);
+        nanosleep(&nap, NULL);
+    }
+    s->verdict.tally = (struct launch_tally){.killed = s->alive};
+    all_ended(s);
+}
+
+static void handle_signal(struct supervisor *s, int number)
+{
+    bool is_repeated = s->asked_ns && now_ns() - s->asked_ns < SAME_REQUEST_MS * INT64_C(1000000);
+    switch (number) {
+    case SIGUSR1:
+    case SIGUSR2:
+    case SIGWINCH:
+    case SIGCONT:
+        command(s, LAUNCH_SIGNAL_RANKS, number);
+        return;
+    case SIGTSTP:
+        command(s, LAUNCH_SIGNAL_RANKS, SIGTSTP);
+        raise(SIGSTOP);
+        return;
+    default:
+        break;
+    }
+    if (s->phase == RUNNING || s->phase == NOTICE || s->phase == LINGER) {
+        blame(s, LAUNCH_CAUSE_SIGNAL, 0, number);
+        start_ending(s, s->alive ? LAUNCH_SIGNAL_RANKS : LAUNCH_SIGNAL_ALL, number);
+    } else if (s->phase == ENDING && !is_repeated) {
+        start_killing(s);
+    }
+}
+
+static void read_signals(struct supervisor *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info)
+        handle_signal(s, (int)info.ssi_signo);
+}
+
+static void deadline_passed(struct supervisor *s)
+{
+    switch (s->phase) {
+    case NOTICE:
+        start_ending(s, LAUNCH_SIGNAL_RANKS, SIGTERM);
+        break;
+    case LINGER:
+        say(s, "the ranks have ended; what they left running is ended too");
+        start_ending(s, LAUNCH_SIGNAL_ALL, SIGTERM);
+        break;
+    case ENDING:
+        start_killing(s);
+        break;
+    case KILLING:
+        say(s,
+            "some processes of the job do not die even of SIGKILL; the keeper (pid %d) stays "
+            "with them",
+            (int)s->keeper);
+        all_ended(s);
+        break;
+    case RUNNING:
+    case OVER:
+        break;
+    }
+}
+
+static void check_clock(struct supervisor *s)
+{
+    int64_t now = now_ns();
+    if (s->timeout_ns && now >= s->timeout_ns) {
+        s->timeout_ns = 0;
+        if (s->phase == RUNNING || s->phase == LINGER) {
+            blame(s, LAUNCH_CAUSE_TIMEOUT, 0, 0);
+            start_ending(s, s->alive ? LAUNCH_SIGNAL_RANKS : LAUNCH_SIGNAL_ALL, SIGTERM);
+        }
+    }
+    if (s->deadline_ns && now >= s->deadline_ns)
+        deadline_passed(s);
+}
+
+static int poll_timeout_ms(const struct supervisor *s)
+{
+    int64_t until = s->deadline_ns;
+    if (s->timeout_ns && (!until || s->timeout_ns < until))
+        until = s->timeout_ns;
+    if (!until)
+        return -1;
+    int64_t left_ms = (until - now_ns()) / 1000000 + 1;
+    return left_ms < 0 ? 0 : left_ms > 1000000 ? 1000000 : (int)left_ms;
+}
+
+/* A second Ctrl-C while only our reader keeps us waiting gives up on the rest of the output. */
+static bool wants_out(struct supervisor *s)
+{
+    struct signalfd_siginfo info;
+    if (s->phase != OVER || read(s->signals, &info, sizeof info) != (ssize_t)sizeof info)
+        return false;
+    bool is_end = info.ssi_signo != SIGWINCH && info.ssi_signo != SIGCONT;
+    if (is_end)
+        blame(s, LAUNCH_CAUSE_SIGNAL, 0, (int)info.ssi_signo);
+    return is_end;
+}
+
+static void loop(struct supervisor *s)
+{
+    while (s->phase != OVER || !launch_wiring_is_flushed(s->wiring)) {
+        struct pollfd polls[LAUNCH_POLLS_MAX + 2] = {
+            {.fd = s->signals, .events = POLLIN},
+            {.fd = s->phase == OVER ? -1 : s->socket, .events = POLLIN},
+        };
+        int timeout_ms = poll_timeout_ms(s);
+        size_t count = launch_wiring_poll(s->wiring, polls + 2, &timeout_ms, now_ns());
+        if (poll(polls, count + 2, timeout_ms) < 0)
+            continue;
+        launch_wiring_move(s->wiring, polls + 2, count);
+        if (wants_out(s))
+            return;
+        if (polls[0].revents)
+            read_signals(s);
+        if (polls[1].revents)
+            hear_keeper(s);
+        check_clock(s);
+        if (s->phase == OVER)
+            launch_wiring_drain(s->wiring);
+    }
+}
+
+/* Those that the starter of shm-launch ignores (nohup, & of a script) stay ignored, by the ranks
+ * too. */
+static int catch_signals(struct launch_job *job)
+{
+    static const int numbers[] = {SIGINT,  SIGTERM, SIGHUP,   SIGQUIT, SIGUSR1,
+                                  SIGUSR2, SIGCONT, SIGWINCH, SIGTSTP};
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        struct sigaction action;
+        if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(&set, numbers[i]);
+    }
+    const struct sigaction ignore = {.sa_handler = SIG_IGN}, usual = {.sa_handler = SIG_DFL};
+    sigaction(SIGPIPE, &ignore, &job->inherited_pipe);
+    sigaction(SIGCHLD, &usual, NULL); /* an ignored SIGCHLD would leave nothing to wait for */
+    sigprocmask(SIG_BLOCK, &set, &job->inherited_mask);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void conclude(struct supervisor *s)
+{
+    char text[768];
+    int error = launch_wiring_error(s->wiring);
+    if (error)
+        blame(s, LAUNCH_CAUSE_OUTPUT, 0, error);
+    launch_verdict_text(&s->verdict, s->job, text, sizeof text);
+    if (*text)
+        launch_say("%s", text);
+    close(s->socket); /* the keeper ends, if it has not yet */
+    if (s->phase == OVER)
+        waitpid(s->keeper, NULL, WNOHANG);
+}
+
+int launch_supervise(struct launch_job *job)
+{
+    struct supervisor s = {.job = job, .phase = RUNNING};
+    int rc = -ENOMEM;
+    s.wiring = malloc(sizeof *s.wiring);
+    if (!s.wiring)
+        goto err_start;
+    s.signals = catch_signals(job);
+    rc = s.signals < 0 ? -errno : launch_wiring_open(s.wiring, job);
+    if (rc)
+        goto err_start;
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    s.keeper = launch_keeper_start(job, &s.socket);
+    rc = s.keeper;
+    if (s.keeper < 0)
+        goto err_start;
+    launch_wiring_started(s.wiring, job);
+    s.timeout_ns = job->options->timeout_ms ? in_ms(job->options->timeout_ms) : 0;
+    loop(&s);
+    conclude(&s);
+    free(s.wiring);
+    return launch_verdict_code(&s.verdict);
+err_start:
+    launch_say("cannot start the job: %s", strerror(-rc));
+    free(s.wiring);
+    return LAUNCH_EXIT_TROUBLE;
+}
