@@ -6,9 +6,35 @@
 #include <errno.h>
 #include <numa.h>
 #include <numaif.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { PAGES_AT_ONCE = 512, NODES_MAX = 1024 };
+
+/* The CPUs of a node as /sys lists them, NULL for none. libnuma's own numa_node_of_cpu fills a
+ * cache without a lock, which ranks that are threads of one process would race for. */
+static struct bitmask *cpus_of_node(int node)
+{
+    char path[64], list[4096] = "";
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/cpulist", node);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return NULL;
+    bool got = fgets(list, sizeof list, file) != NULL;
+    fclose(file);
+    list[strcspn(list, "\n")] = '\0';
+    return got && *list ? numa_parse_cpustring_all(list) : NULL;
+}
+
+static bool intersects(const struct bitmask *a, const struct bitmask *b)
+{
+    unsigned bits = (unsigned)(a->size < b->size ? a->size : b->size);
+    for (unsigned i = 0; i < bits; i++)
+        if (numa_bitmask_isbitset(a, i) && numa_bitmask_isbitset(b, i))
+            return true;
+    return false;
+}
 
 int shmrt_bind_own_nodes(struct shmrt_nodeset *out)
 {
@@ -16,19 +42,21 @@ int shmrt_bind_own_nodes(struct shmrt_nodeset *out)
     /* Without /sys libnuma prints a warning of its own and guesses. */
     if (numa_available() < 0 || access("/sys/devices/system/node", F_OK) != 0)
         return -ENOSYS;
-    struct bitmask *cpus = numa_allocate_cpumask();
+    struct bitmask *own = numa_allocate_cpumask();
     struct bitmask *allowed = numa_get_mems_allowed();
-    int found = 0;
-    if (numa_sched_getaffinity(0, cpus) >= 0)
-        for (unsigned cpu = 0; cpu < cpus->size; cpu++) {
-            int node = numa_bitmask_isbitset(cpus, cpu) ? numa_node_of_cpu((int)cpu) : -1;
-            if (node < 0 || node >= NODES_MAX || !numa_bitmask_isbitset(allowed, (unsigned)node))
-                continue;
+    bool found = false, known = numa_sched_getaffinity(0, own) >= 0;
+    for (int node = 0; known && node <= numa_max_node() && node < NODES_MAX; node++) {
+        struct bitmask *cpus =
+            numa_bitmask_isbitset(allowed, (unsigned)node) ? cpus_of_node(node) : NULL;
+        if (cpus && intersects(cpus, own)) {
             out->words[node / 64] |= UINT64_C(1) << (node % 64);
-            found = 1;
+            found = true;
         }
+        if (cpus)
+            numa_bitmask_free(cpus);
+    }
     numa_bitmask_free(allowed);
-    numa_bitmask_free(cpus);
+    numa_bitmask_free(own);
     return found ? 0 : -ENOSYS;
 }
 

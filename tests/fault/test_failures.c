@@ -52,7 +52,7 @@ static int outlive(struct rank *rank)
     if (rank->rank == VICTIM && rank->arg) { /* a worker that holds the sockets open */
         pid_t worker = fork();
         if (worker == 0) {
-            alarm(20);
+            alarm(3);
             pause();
         }
     }
