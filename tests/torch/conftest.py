@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
-from rankpool import Ranks
+from rankpool import RankFailed, Ranks
 
 
 def join() -> None:
@@ -31,15 +31,43 @@ def ranks(shared_pools):
     return get
 
 
+# Read once, when libgomp is loaded: only a new process sees another value.
+READ_AT_START = ("OMP_NUM_THREADS",)
+
+
+@pytest.fixture(scope="session")
+def idle_pools():
+    pools: dict[int, Ranks] = {}
+    yield pools
+    for pool in pools.values():
+        pool.close()
+
+
 @pytest.fixture
-def fresh_ranks():
-    """fresh_ranks(n, env): n ranks of this test alone, not initialised, ended with it."""
+def fresh_ranks(idle_pools):
+    """fresh_ranks(n, env): n ranks of this test alone, not initialised, free to fail.
+
+    Their processes are those of an earlier test where they can be, since starting one takes long.
+    """
     made: list[Ranks] = []
 
     def make(size: int, env: dict | None = None) -> Ranks:
-        made.append(Ranks(size, env))
-        return made[-1]
+        pool = idle_pools.pop(size, None)
+        if pool is None or any(name in (env or {}) for name in READ_AT_START):
+            if pool is not None:
+                idle_pools[size] = pool
+            pool = Ranks(size, env)
+        else:
+            pool.renew(env)
+        made.append(pool)
+        return pool
 
     yield make
     for pool in made:
-        pool.close()
+        try:
+            if not pool.alive() or pool.size in idle_pools:
+                raise RankFailed("not to be kept")
+            pool.renew()
+            idle_pools[pool.size] = pool
+        except RankFailed:
+            pool.close()

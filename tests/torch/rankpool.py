@@ -45,6 +45,7 @@ class Worker:
     def __init__(self, rank: int, env: dict[str, str]) -> None:
         self.rank = rank
         self.output = tempfile.TemporaryFile()
+        self.output_start = 0
         self.pipe, theirs = Pipe()
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py"), str(theirs.fileno())],
@@ -57,8 +58,11 @@ class Worker:
         theirs.close()
 
     def text(self) -> str:
-        self.output.seek(0)
+        self.output.seek(self.output_start)
         return self.output.read().decode(errors="replace")[-6000:]
+
+    def forget_output(self) -> None:
+        self.output_start = os.fstat(self.output.fileno()).st_size
 
     def kill(self) -> None:
         if self.process.poll() is None:
@@ -66,22 +70,40 @@ class Worker:
         self.process.wait()
 
 
+def renew_worker(variables: dict[str, str]) -> None:
+    """In the worker: leave the communicator, and be as newly started with these variables."""
+    import shmrt
+
+    shmrt.finalize()
+    os.environ.clear()
+    os.environ.update(variables)
+
+
 class Ranks:
     """`size` workers. Variables in `env` may be a string for all, or a list with one for each rank."""
 
     def __init__(self, size: int, env: dict[str, str | list[str] | None] | None = None) -> None:
         self.size = size
-        self.job = f"test-{uuid.uuid4().hex}"
-        port = free_port()
-        self.workers = []
-        for rank in range(size):
-            variables = rank_environment(rank, size, self.job, port)
+        self.workers = [Worker(rank, variables) for rank, variables in enumerate(self._variables(env))]
+
+    def renew(self, env: dict[str, str | list[str] | None] | None = None) -> None:
+        """The same processes as a new job. What a library reads when it is loaded stays as it was."""
+        for worker, variables in zip(self.workers, self._variables(env), strict=True):
+            worker.forget_output()
+            self.call(renew_worker, variables, only=[worker.rank], timeout=30)
+
+    def _variables(self, env: dict[str, str | list[str] | None] | None) -> list[dict[str, str]]:
+        job, port = f"test-{uuid.uuid4().hex}", free_port()
+        found = []
+        for rank in range(self.size):
+            variables = rank_environment(rank, self.size, job, port)
             for name, value in (env or {}).items():
                 one = value[rank] if isinstance(value, list) else value
                 variables.pop(name, None)
                 if one is not None:
                     variables[name] = one
-            self.workers.append(Worker(rank, variables))
+            found.append(variables)
+        return found
 
     def call(self, function, *args, timeout: float = 120, only: list[int] | None = None) -> list:
         """function(*args) in every rank (or in `only` those); the results in rank order."""
@@ -118,12 +140,13 @@ class Ranks:
         return self.workers[rank].text()
 
     def alive(self) -> bool:
-        return all(w.process.poll() is None for w in self.workers)
+        """Are all processes there, and all pipes?"""
+        return all(w.process.poll() is None and not w.pipe.closed for w in self.workers)
 
     def close(self) -> None:
         for worker in self.workers:
             worker.pipe.close()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 5
         for worker in self.workers:
             try:
                 worker.process.wait(max(0.1, deadline - time.monotonic()))

@@ -157,7 +157,7 @@ def digest_of_sums() -> tuple[str, str]:
     """The kernel that ran, and a hash over sums of many sizes and dtypes."""
     shmrt.init()
     total = hashlib.sha256()
-    for seed, count in enumerate((1, 5, 63, 1000, 4099, 100_003, 500_001)):
+    for seed, count in enumerate((1, 5, 63, 1000, 4099, 50_003, 200_001)):
         for dtype in FLOATS:
             result = torch.ops.deepspeed.inference_all_reduce(term(shmrt.rank(), (count,), dtype, seed))
             total.update(result.view(torch.uint8).numpy().tobytes())
@@ -172,7 +172,7 @@ def kernel_names() -> list[str]:
 
 def test_same_bits_for_any_threads_and_kernel(fresh_ranks):
     """All runs are by two ranks; the variables differ between the runs, and once between the ranks."""
-    runs: list[dict] = [{"OMP_NUM_THREADS": threads} for threads in ("1", "2", "3", ["1", "4"])]
+    runs: list[dict] = [{"OMP_NUM_THREADS": threads} for threads in ("2", "3", ["1", "4"])]
     runs += [{"SHMRT_KERNEL": kernel} for kernel in kernel_names()]
     digests, kernels = set(), set()
     for env in runs:
