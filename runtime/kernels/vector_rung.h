@@ -16,9 +16,24 @@ SHMRT_INLINE struct f32_pair pair_combine(enum shmrt_op op, struct f32_pair x, s
     return (struct f32_pair){f32_combine(op, x.a, y.a), f32_combine(op, x.b, y.b)};
 }
 
+SHMRT_INLINE f32_vec f32_finish(enum shmrt_op op, f32_vec x, int n)
+{
+    return f32_canonical(op == SHMRT_AVG ? f32_divide(x, n) : x);
+}
+
+SHMRT_INLINE f64_vec f64_finish(enum shmrt_op op, f64_vec x, int n)
+{
+    return f64_canonical(op == SHMRT_AVG ? f64_divide(x, n) : x);
+}
+
+/* NaNs are rare and these types are bound by arithmetic: one comparison finds any in the pair. */
 SHMRT_INLINE struct f32_pair pair_finish(enum shmrt_op op, struct f32_pair x, int n)
 {
-    return (struct f32_pair){f32_finish(op, x.a, n), f32_finish(op, x.b, n)};
+    if (op == SHMRT_AVG)
+        x = (struct f32_pair){f32_divide(x.a, n), f32_divide(x.b, n)};
+    if (__builtin_expect(f32_any_nan(x.a, x.b), 0))
+        x = (struct f32_pair){f32_canonical(x.a), f32_canonical(x.b)};
+    return x;
 }
 
 #define bf16_combine pair_combine

@@ -59,12 +59,20 @@ SHMRT_INLINE f32_vec f32_combine(enum shmrt_op op, f32_vec x, f32_vec y)
     }
 }
 
-SHMRT_INLINE f32_vec f32_finish(enum shmrt_op op, f32_vec x, int n)
+SHMRT_INLINE f32_vec f32_divide(f32_vec x, int n)
 {
-    if (op == SHMRT_AVG)
-        x = _mm256_div_ps(x, _mm256_set1_ps((float)n));
-    f32_vec canonical = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
-    return _mm256_blendv_ps(x, canonical, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    return _mm256_div_ps(x, _mm256_set1_ps((float)n));
+}
+
+SHMRT_INLINE f32_vec f32_canonical(f32_vec x)
+{
+    f32_vec nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
+    return _mm256_blendv_ps(x, nan, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
+SHMRT_INLINE int f32_any_nan(f32_vec x, f32_vec y)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(x, y, _CMP_UNORD_Q)) != 0;
 }
 
 SHMRT_INLINE f32_vec f32_unpack(raw x)
@@ -92,12 +100,15 @@ SHMRT_INLINE f64_vec f64_combine(enum shmrt_op op, f64_vec x, f64_vec y)
     }
 }
 
-SHMRT_INLINE f64_vec f64_finish(enum shmrt_op op, f64_vec x, int n)
+SHMRT_INLINE f64_vec f64_divide(f64_vec x, int n)
 {
-    if (op == SHMRT_AVG)
-        x = _mm256_div_pd(x, _mm256_set1_pd(n));
-    f64_vec canonical = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff8000000000000));
-    return _mm256_blendv_pd(x, canonical, _mm256_cmp_pd(x, x, _CMP_UNORD_Q));
+    return _mm256_div_pd(x, _mm256_set1_pd(n));
+}
+
+SHMRT_INLINE f64_vec f64_canonical(f64_vec x)
+{
+    f64_vec nan = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff8000000000000));
+    return _mm256_blendv_pd(x, nan, _mm256_cmp_pd(x, x, _CMP_UNORD_Q));
 }
 
 SHMRT_INLINE f64_vec f64_unpack(raw x)
@@ -123,17 +134,20 @@ SHMRT_INLINE struct f32_pair bf16_unpack(raw x)
     };
 }
 
-/* To nearest even in the upper half of each element; the lower half is left as rubbish. */
-SHMRT_INLINE raw bf16_round(f32_vec x)
-{
-    raw bits = _mm256_castps_si256(x);
-    raw odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    return _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-}
-
+/*
+ * To nearest even, both halves of the register at once: the upper 16 bits are kept, and one is
+ * added where the lower 16, plus 0x7fff, plus the last bit kept, carry. A rounding average shows
+ * the carry in its top bit: (lower + (0x7ffe + bit) + 1) / 2.
+ */
 SHMRT_INLINE raw bf16_pack(struct f32_pair x)
 {
-    return _mm256_blend_epi16(_mm256_srli_epi32(bf16_round(x.a), 16), bf16_round(x.b), 0xaa);
+    raw a = _mm256_castps_si256(x.a), b = _mm256_castps_si256(x.b);
+    raw kept = _mm256_blend_epi16(_mm256_srli_epi32(a, 16), b, 0xaa);
+    raw lower = _mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xaa);
+    raw addend =
+        _mm256_or_si256(_mm256_and_si256(kept, _mm256_set1_epi16(1)), _mm256_set1_epi16(0x7ffe));
+    raw carry = _mm256_srli_epi16(_mm256_avg_epu16(lower, addend), 15);
+    return _mm256_add_epi16(kept, carry);
 }
 
 SHMRT_INLINE struct f32_pair fp16_unpack(raw x)

@@ -57,12 +57,20 @@ SHMRT_INLINE f32_vec f32_combine(enum shmrt_op op, f32_vec x, f32_vec y)
     }
 }
 
-SHMRT_INLINE f32_vec f32_finish(enum shmrt_op op, f32_vec x, int n)
+SHMRT_INLINE f32_vec f32_divide(f32_vec x, int n)
 {
-    if (op == SHMRT_AVG)
-        x = _mm512_div_ps(x, _mm512_set1_ps((float)n));
-    f32_vec canonical = _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000));
-    return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), canonical);
+    return _mm512_div_ps(x, _mm512_set1_ps((float)n));
+}
+
+SHMRT_INLINE f32_vec f32_canonical(f32_vec x)
+{
+    f32_vec nan = _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000));
+    return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), nan);
+}
+
+SHMRT_INLINE int f32_any_nan(f32_vec x, f32_vec y)
+{
+    return _mm512_cmp_ps_mask(x, y, _CMP_UNORD_Q) != 0;
 }
 
 SHMRT_INLINE f32_vec f32_unpack(raw x)
@@ -90,12 +98,15 @@ SHMRT_INLINE f64_vec f64_combine(enum shmrt_op op, f64_vec x, f64_vec y)
     }
 }
 
-SHMRT_INLINE f64_vec f64_finish(enum shmrt_op op, f64_vec x, int n)
+SHMRT_INLINE f64_vec f64_divide(f64_vec x, int n)
 {
-    if (op == SHMRT_AVG)
-        x = _mm512_div_pd(x, _mm512_set1_pd(n));
-    f64_vec canonical = _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000));
-    return _mm512_mask_mov_pd(x, _mm512_cmp_pd_mask(x, x, _CMP_UNORD_Q), canonical);
+    return _mm512_div_pd(x, _mm512_set1_pd(n));
+}
+
+SHMRT_INLINE f64_vec f64_canonical(f64_vec x)
+{
+    f64_vec nan = _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000));
+    return _mm512_mask_mov_pd(x, _mm512_cmp_pd_mask(x, x, _CMP_UNORD_Q), nan);
 }
 
 SHMRT_INLINE f64_vec f64_unpack(raw x)
@@ -121,18 +132,20 @@ SHMRT_INLINE struct f32_pair bf16_unpack(raw x)
     };
 }
 
-/* To nearest even in the upper half of each element; the lower half is left as rubbish. */
-SHMRT_INLINE raw bf16_round(f32_vec x)
-{
-    raw bits = _mm512_castps_si512(x);
-    raw odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    return _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-}
-
+/*
+ * To nearest even, both halves of the register at once: the upper 16 bits are kept, and one is
+ * added where the lower 16, plus 0x7fff, plus the last bit kept, carry. A rounding average shows
+ * the carry in its top bit: (lower + (0x7ffe + bit) + 1) / 2.
+ */
 SHMRT_INLINE raw bf16_pack(struct f32_pair x)
 {
-    return _mm512_mask_mov_epi16(_mm512_srli_epi32(bf16_round(x.a), 16), 0xaaaaaaaa,
-                                 bf16_round(x.b));
+    raw a = _mm512_castps_si512(x.a), b = _mm512_castps_si512(x.b);
+    raw kept = _mm512_mask_mov_epi16(_mm512_srli_epi32(a, 16), 0xaaaaaaaa, b);
+    raw lower = _mm512_mask_mov_epi16(a, 0xaaaaaaaa, _mm512_slli_epi32(b, 16));
+    raw addend =
+        _mm512_or_si512(_mm512_and_si512(kept, _mm512_set1_epi16(1)), _mm512_set1_epi16(0x7ffe));
+    raw carry = _mm512_srli_epi16(_mm512_avg_epu16(lower, addend), 15);
+    return _mm512_add_epi16(kept, carry);
 }
 
 SHMRT_INLINE struct f32_pair fp16_unpack(raw x)
