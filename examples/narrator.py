@@ -9,10 +9,10 @@ import time
 
 from tqdm import tqdm
 
-WIDTH = 96
+WIDTH = 92
 HOW = {
-    "counters": "counted inside the operator during these passes, waiting for other ranks included",
-    "stopwatch": "by a stopwatch around each call in one more pass, uncompiled; waiting included",
+    "counters": "counted inside the operator, waiting for other ranks included",
+    "stopwatch": "stopwatch in one more pass, uncompiled; waiting included",
 }
 
 
@@ -97,7 +97,7 @@ class Narrator:
                         WIDTH,
                         initial_indent="    ",
                         subsequent_indent=" " * 11,
-                        max_lines=3,
+                        max_lines=2,
                         placeholder=f" ...  [{source}]" if source else " ...",
                     )
                 )
@@ -110,12 +110,12 @@ class Narrator:
         self._row(first, f"{result['first_call_s']:.1f} s, once")
         self._row(
             "one pass",
-            f"{min(passes):.3f} s at best, {statistics.median(passes):.3f} s median of {len(passes)} "
-            f"({result['sentences']} sentences, {result['tokens']:,} tokens)",
+            f"{min(passes):.3f} s at best, {statistics.median(passes):.3f} s median of {len(passes)}"
         )
         self._row(
             "throughput",
-            f"{result['sentences_per_s']:,.0f} sentences/s, {result['tokens_per_s']:,.0f} tokens/s",
+            f"{result['sentences_per_s']:,.0f} sentences/s, {result['tokens_per_s']:,.0f} tokens/s "
+            f"(a pass has {result['sentences']} and {result['tokens']:,})",
         )
         spread = "" if len(shares) == 1 else f" (ranks: {min(shares):.1%} to {max(shares):.1%})"
         self._row("in all-reduce", f"{statistics.mean(shares):.1%} of the time{spread}")

@@ -136,7 +136,9 @@ sys.exit(infer.main())
 def test_the_checks_can_fail(infer, tmp_path, all_reduce, failing):
     program = tmp_path / "broken.py"
     program.write_text(textwrap.dedent(BROKEN.format(examples=str(EXAMPLES), all_reduce=all_reduce)))
-    outcome = infer("--eager", "--repeat", "1", program=program)
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("The cat sat on the mat.\nA dog barked at the moon.\nBoil the eggs for six minutes.\n")
+    outcome = infer("--eager", "--repeat", "1", "--corpus", str(corpus), program=program)
     assert outcome.returncode == 1, outcome.stdout + outcome.stderr
     checks = outcome.result["checks"]
     assert [number for number, check in enumerate(checks) if not check["passed"]] == failing
