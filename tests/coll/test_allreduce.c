@@ -18,9 +18,9 @@
 enum { GUARD = 64, GUARD_BYTE = 0xA5 };
 
 /* Both sides of one-shot's limits, of one line, of parts, chunks and rounds. */
-static const size_t all_counts[] = {0,    1,     2,     7,     9,     10,    11,   63,
-                                    64,   65,    1000,  2048,  4095,  4096,  4097, 8192,
-                                    8193, 16385, 30000, 65536, 65537, 200003};
+static const size_t all_counts[] = {0,    1,     2,     7,     9,     10,     11,     63,
+                                    64,   65,    1000,  2048,  4095,  4096,   4097,   8192,
+                                    8193, 16385, 30000, 65536, 65537, 200003, 1 << 20};
 static const size_t few_counts[] = {1, 10, 100, 1023, 5000, 70001};
 
 struct plan {

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# check.sh CMAKE BUILD CONSUMER: installs BUILD into a scratch folder, then builds and runs the
+# consumer against it twice, and looks at what the library exports and at the tools.
+set -euo pipefail
+cmake=$1 build=$2 consumer=$3
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+prefix=$scratch/prefix
+"$cmake" --install "$build" --prefix "$prefix" >/dev/null
+lib=$(dirname "$(find "$prefix" -name libshmrt.so -print -quit)")
+
+echo "by CMake"
+"$cmake" -S "$consumer" -B "$scratch/cmake" -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+"$cmake" --build "$scratch/cmake" >/dev/null
+"$scratch/cmake/consumer"
+
+echo "by pkg-config"
+# The prefix is the one given when the build was configured; a move is told to pkg-config.
+read -ra flags < <(PKG_CONFIG_PATH=$lib/pkgconfig pkg-config --define-variable=prefix="$prefix" \
+    --cflags --libs shmrt)
+cc -o "$scratch/consumer" "$consumer/consumer.c" "${flags[@]}" -pthread
+LD_LIBRARY_PATH=$lib "$scratch/consumer"
+
+echo "exports nothing but shmrt_*"
+extra=$(nm -D --defined-only "$lib/libshmrt.so" | awk '{print $3}' | grep -v -E '^(shmrt_|SHMRT_)' || true)
+[[ -z $extra ]] || { echo "also exported: $extra"; exit 1; }
+
+echo "tools"
+"$prefix/bin/shm-launch" --version
+"$prefix/bin/shm-launch" -n 2 --config one-rank-per-socket --dry-run \
+    --topology 'pack:2 numa:1 core:4 pu:2' -- true >/dev/null
+"$prefix/bin/shm-bench" allreduce -n 2 --sizes 64:4K --seconds 0.01
