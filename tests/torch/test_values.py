@@ -131,13 +131,16 @@ def test_ranks_with_different_strides_meet_by_element(ranks):
 
 
 def check_special_values() -> list[str]:
-    """NaN, infinities, signed zeros and subnormals against the reference, NaN compared as NaN."""
+    """NaN, infinities, zeros and subnormals against the reference, also where the caller's thread
+    flushes subnormals; NaN compared as NaN."""
     special = [float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 1e-40, -1e-40, 1.0]
     bad = []
     for dtype in FLOATS:
         terms = [torch.tensor(special).roll(3 * r).to(getattr(torch, dtype)) for r in range(shmrt.size())]
         for op in OPERATIONS:
+            torch.set_flush_denormal(True)
             got = shmrt.inference_all_reduce(terms[shmrt.rank()], op)
+            torch.set_flush_denormal(False)
             total = terms[0].double()
             for other in terms[1:]:
                 total = {"sum": torch.add, "avg": torch.add, "prod": torch.mul, "min": torch.minimum}.get(
@@ -151,6 +154,26 @@ def check_special_values() -> list[str]:
 
 def test_special_values(ranks):
     assert ranks(2).call(check_special_values) == [[]] * 2
+
+
+def bits_of_nan_results() -> dict[str, int]:
+    """A sum with a negative NaN that carries a payload, as an integer."""
+    patterns = {
+        "float32": (torch.int32, -0x3EDCBB),
+        "float64": (torch.int64, -0x7EDCBA9876543),
+        "bfloat16": (torch.int16, -0x3B),
+        "float16": (torch.int16, -0x1BB),
+    }
+    found = {}
+    for dtype, (integer, bits) in patterns.items():
+        mine = torch.tensor([bits if shmrt.rank() == 1 else 0], dtype=integer).view(getattr(torch, dtype))
+        found[dtype] = torch.ops.deepspeed.inference_all_reduce(mine).view(integer).item()
+    return found
+
+
+def test_a_nan_result_is_the_canonical_one(ranks):
+    canonical = {"float32": 0x7FC00000, "float64": 0x7FF8000000000000, "bfloat16": 0x7FC0, "float16": 0x7E00}
+    assert ranks(2).call(bits_of_nan_results) == [canonical] * 2
 
 
 def digest_of_sums() -> tuple[str, str]:
