@@ -76,7 +76,7 @@ struct shmrt_machine {
     size_t cpu_count, node_count;
     struct shmrt_machine_cpu *cpus;
     struct shmrt_machine_node *nodes;
-    size_t core_count, l3_count, package_count; /* allowed or not */
+    size_t core_count, l3_count, package_count; /* positions are below these; allowed or not */
     bool is_here; /* the machine that runs this process: plans for it can be applied */
 };
 

@@ -195,11 +195,11 @@ static int place_spread(const struct shmrt_row *row, const struct shmrt_placemen
     if (request->cores_per_rank > share)
         return shmrt_error_set(error_out, -EINVAL,
                                "%zu ranks of %zu cores need %zu cores, and %zu can be used here; "
-                               "%s%zu ranks of that width fit",
+                               "ask for %s%zu %s",
                                request->ranks, request->cores_per_rank,
                                request->ranks * request->cores_per_rank, row->count,
-                               request->cores_per_rank > row->count ? "only " : "",
-                               row->count / request->cores_per_rank);
+                               share ? "at most " : "", share ? share : row->count,
+                               share ? "cores a rank" : "ranks or fewer");
     if (share == 0) {
         place_shared(row, places);
         return 0;
@@ -249,9 +249,14 @@ static int check_reserve(const struct shmrt_placement_request *request,
         size_t width = places->slices[i].end - places->slices[i].begin;
         if (places->shared)
             return shmrt_error_set(error_out, -EINVAL,
-                                   "%zu reserved cores a rank do not fit: %zu ranks already share "
-                                   "cores; ask for fewer ranks",
-                                   request->reserve, places->ranks);
+                                   "no core can be reserved: %zu ranks have to share cores; ask "
+                                   "for fewer ranks",
+                                   places->ranks);
+        if (width == 1)
+            return shmrt_error_set(error_out, -EINVAL,
+                                   "no core can be reserved: rank %zu has one only; ask for fewer "
+                                   "ranks",
+                                   i);
         if (width <= request->reserve)
             return shmrt_error_set(error_out, -EINVAL,
                                    "%zu reserved cores leave nothing of the %zu that rank %zu has; "

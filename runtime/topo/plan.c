@@ -199,13 +199,13 @@ static int warn_spans(const struct planner *p)
     shmrt_bitmap_format(&over_packages, list, sizeof list);
     if (packages_word)
         rc = warn(p->plan,
-                  "rank %s: cores on more than one socket; its threads wait for the link between "
-                  "them",
-                  list);
+                  "rank%s %s: cores on more than one socket, whose threads wait for the link "
+                  "between the two",
+                  shmrt_bitmap_count(&over_packages) > 1 ? "s" : "", list);
     shmrt_bitmap_format(&over_nodes, list, sizeof list);
     if (rc == 0 && nodes_word)
-        rc =
-            warn(p->plan, "rank %s: cores on more than one NUMA node, one of them not whole", list);
+        rc = warn(p->plan, "rank%s %s: cores on more than one NUMA node, and a part of one only",
+                  shmrt_bitmap_count(&over_nodes) > 1 ? "s" : "", list);
     return rc;
 }
 
@@ -225,7 +225,8 @@ static int warn_idle(const struct planner *p)
     char list[256];
     int rc = 0;
     if (shmrt_bitmap_format(&idle, list, sizeof list) > 0)
-        rc = warn(p->plan, "NUMA node %s: no rank runs there", list);
+        rc = warn(p->plan, "NUMA node%s %s: no rank runs there",
+                  shmrt_bitmap_count(&idle) > 1 ? "s" : "", list);
     if (rc == 0 && p->places.trimmed_cores)
         rc = warn(p->plan,
                   "%zu core%s idle: no rank gets more than one core more than another, since it "

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan_text.h - a plan as lines that a person can check */
+#ifndef PLAN_TEXT_H
+#define PLAN_TEXT_H
+
+#include "shmrt_placement.h"
+
+/**
+ * plan_text - one line a rank, then one a warning
+ *
+ *   0  package 0  node 0  cores 0-3  cpus 0-7  memory 0  threads 4
+ *   note: ...
+ *
+ * " (of 0,1)" follows a node or package when the rank has CPUs on others too, " reserved 3" the
+ * threads. A refusal is "refused: ...". Release with free.
+ */
+char *plan_text(const struct shmrt_machine *machine, const struct shmrt_placement_request *request);
+
+#endif
