@@ -51,26 +51,37 @@ static void overlay(const struct shmrt_kernels *rung, struct shmrt_kernels *out)
                 out->reduce[dtype][op] = rung->reduce[dtype][op];
 }
 
-int shmrt_kernels_choose(const char *forced, struct shmrt_kernels *out)
+/* The rung's index, or a negative errno value. */
+static int find(unsigned int flags, const char *forced)
 {
-    unsigned int flags = shmrt_cpu_flags();
-    int top = RUNGS - 1;
+    int rung = RUNGS - 1;
     if (!forced || strcmp(forced, "auto") == 0) {
-        while (!runs_here(top, flags))
-            top--;
-    } else {
-        while (top >= 0 && strcmp(forced, ladder[top].name) != 0)
-            top--;
-        if (top < 0)
-            return -EINVAL;
-        if (!runs_here(top, flags))
-            return -ENOTSUP;
+        while (!runs_here(rung, flags)) /* the reference always does */
+            rung--;
+        return rung;
     }
+    while (rung >= 0 && strcmp(forced, ladder[rung].name) != 0)
+        rung--;
+    if (rung < 0)
+        return -EINVAL;
+    return runs_here(rung, flags) ? rung : -ENOTSUP;
+}
+
+int shmrt_kernels_choose_for(unsigned int flags, const char *forced, struct shmrt_kernels *out)
+{
+    int top = find(flags, forced);
+    if (top < 0)
+        return top;
     memset(out, 0, sizeof *out);
     for (int rung = 0; rung <= top; rung++)
         if (runs_here(rung, flags))
             overlay(ladder[rung].kernels, out);
     return 0;
+}
+
+int shmrt_kernels_choose(const char *forced, struct shmrt_kernels *out)
+{
+    return shmrt_kernels_choose_for(shmrt_cpu_flags(), forced, out);
 }
 
 const char *shmrt_kernels_rung(int i)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rungs.h - what a file of kernels needs to offer itself as a rung (L1) */
+/* rungs.h - the ladder, and what a file of kernels needs to be a rung of it (L1) */
 #ifndef SHMRT_RUNGS_H
 #define SHMRT_RUNGS_H
 
@@ -14,6 +14,10 @@
 extern const struct shmrt_kernels shmrt_kernels_reference;
 extern const struct shmrt_kernels shmrt_kernels_avx2;
 extern const struct shmrt_kernels shmrt_kernels_avx512;
+
+/** shmrt_kernels_choose for a CPU that has @flags (a mask of SHMRT_CPU_*). */
+int shmrt_kernels_choose_for(unsigned int flags, const char *forced,
+                             struct shmrt_kernels *out) SHMRT_WARN_UNUSED;
 
 /* Operation and element type must be constants where a kernel is compiled, at -O0 too. */
 #define SHMRT_INLINE static inline __attribute__((always_inline))

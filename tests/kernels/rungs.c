@@ -2,6 +2,8 @@
 /* rungs.c - asks the ladder for each rung by name. */
 #include "rungs.h"
 
+#include "kernels/rungs.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,20 +26,26 @@ struct rungs rungs_here(void)
     return rungs;
 }
 
+static bool is_tested(const struct rungs *rungs, const char *name)
+{
+    for (int k = 0; k < rungs->count; k++)
+        if (strcmp(rungs->kernels[k].name, name) == 0)
+            return true;
+    return false;
+}
+
 void rungs_print(const struct rungs *rungs)
 {
-    const char *lead = "; not on this CPU or not in this build:";
     printf("rungs tested:");
     for (int i = 0; i < rungs->count; i++)
         printf(" %s", rungs->kernels[i].name);
     for (int i = 0; shmrt_kernels_rung(i); i++) {
-        int tested = 0;
-        for (int k = 0; k < rungs->count; k++)
-            tested |= strcmp(rungs->kernels[k].name, shmrt_kernels_rung(i)) == 0;
-        if (tested)
+        const char *name = shmrt_kernels_rung(i);
+        struct shmrt_kernels kernels;
+        if (is_tested(rungs, name))
             continue;
-        printf("%s %s", lead, shmrt_kernels_rung(i));
-        lead = "";
+        bool built = shmrt_kernels_choose_for(~0u, name, &kernels) == 0;
+        printf("; %s: %s", built ? "not on this CPU" : "not in this build", name);
     }
     printf("\n");
     fflush(stdout);

@@ -33,6 +33,19 @@ static void settings_set(unsigned int settings)
 {
     _mm_setcsr(settings);
 }
+#elif defined(__aarch64__)
+enum { FZ = 1 << 24, DN = 1 << 25, FZ16 = 1 << 19, UPWARD = 1 << 22 };
+static const unsigned int hostile[] = {FZ | UPWARD, FZ, FZ16 | DN, UPWARD};
+static unsigned int settings_get(void)
+{
+    uint64_t fpcr;
+    __asm__ __volatile__("mrs %0, fpcr" : "=r"(fpcr) : : "memory");
+    return (unsigned int)fpcr;
+}
+static void settings_set(unsigned int settings)
+{
+    __asm__ __volatile__("msr fpcr, %0" : : "r"((uint64_t)settings) : "memory");
+}
 #else
 static const unsigned int hostile[] = {FE_UPWARD, FE_TOWARDZERO};
 static unsigned int settings_get(void)

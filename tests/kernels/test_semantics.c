@@ -8,7 +8,6 @@
 #include "inputs.h"
 #include "rungs.h"
 
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -203,41 +202,12 @@ static void examples_by_hand(void **state)
             }
 }
 
-static void avg_of_integers_is_absent(void **state)
-{
-    const struct rungs *rungs = *state;
-    for (int r = 0; r < rungs->count; r++)
-        for (int dtype = 0; dtype < SHMRT_DTYPE_COUNT; dtype++)
-            for (int op = 0; op < SHMRT_OP_COUNT; op++) {
-                bool absent = op == SHMRT_AVG && dtype >= SHMRT_INT8;
-                assert_int_equal(rungs->kernels[r].reduce[dtype][op] == NULL, absent);
-            }
-}
-
-static void names(void **state)
-{
-    const struct rungs *rungs = *state;
-    const struct shmrt_kernels *best = &rungs->kernels[rungs->count - 1];
-    struct shmrt_kernels kernels;
-    assert_int_equal(shmrt_kernels_choose(NULL, &kernels), 0);
-    assert_string_equal(kernels.name, best->name);
-    assert_int_equal(shmrt_kernels_choose("auto", &kernels), 0);
-    assert_memory_equal(&kernels, best, sizeof kernels);
-    static const char *const wrong[] = {"", "AVX2", "avx", "avx5122", "sse2", "reference "};
-    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
-        assert_int_equal(shmrt_kernels_choose(wrong[i], &kernels), -EINVAL);
-    assert_null(shmrt_kernels_rung(-1));
-    assert_null(shmrt_kernels_rung(1000));
-}
-
 int main(void)
 {
     struct rungs rungs = rungs_here();
     rungs_print(&rungs);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(examples_by_hand, &rungs),
-        cmocka_unit_test_prestate(avg_of_integers_is_absent, &rungs),
-        cmocka_unit_test_prestate(names, &rungs),
     };
     return cmocka_run_group_tests_name("semantics", tests, NULL, NULL);
 }

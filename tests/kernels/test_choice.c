@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_choice.c - which rung is chosen, by name and by CPU, and that its table is whole. */
+#include "kernels/cpu.h"
+#include "kernels/rungs.h"
+#include "rungs.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static void only_avg_of_integers_is_absent(void **state)
+{
+    const struct rungs *rungs = *state;
+    for (int r = 0; r < rungs->count; r++)
+        for (int dtype = 0; dtype < SHMRT_DTYPE_COUNT; dtype++)
+            for (int op = 0; op < SHMRT_OP_COUNT; op++) {
+                bool absent = op == SHMRT_AVG && dtype >= SHMRT_INT8;
+                assert_int_equal(rungs->kernels[r].reduce[dtype][op] == NULL, absent);
+            }
+}
+
+static void names(void **state)
+{
+    const struct rungs *rungs = *state;
+    const struct shmrt_kernels *best = &rungs->kernels[rungs->count - 1];
+    struct shmrt_kernels kernels;
+    assert_int_equal(shmrt_kernels_choose(NULL, &kernels), 0);
+    assert_string_equal(kernels.name, best->name);
+    assert_int_equal(shmrt_kernels_choose("auto", &kernels), 0);
+    assert_memory_equal(&kernels, best, sizeof kernels);
+    static const char *const wrong[] = {"", "AVX2", "avx", "avx5122", "sse2", "reference "};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_int_equal(shmrt_kernels_choose(wrong[i], &kernels), -EINVAL);
+    assert_null(shmrt_kernels_rung(-1));
+    assert_null(shmrt_kernels_rung(1000));
+}
+
+static void expect_choice(unsigned int flags, const char *forced, const char *name)
+{
+    struct shmrt_kernels kernels;
+    assert_int_equal(shmrt_kernels_choose_for(flags, forced, &kernels), 0);
+    assert_string_equal(kernels.name, name);
+}
+
+static bool is_built(const char *rung)
+{
+    struct shmrt_kernels kernels;
+    return shmrt_kernels_choose_for(~0u, rung, &kernels) == 0;
+}
+
+/* Whatever this CPU is: other CPUs are a mask. */
+static void choice_by_cpu(void **state)
+{
+    (void)state;
+    struct shmrt_kernels kernels;
+    const char *avx2 = is_built("avx2") ? "avx2" : "reference";
+    const char *avx512 = is_built("avx512") ? "avx512" : avx2;
+    unsigned int both = SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512;
+    expect_choice(0, NULL, "reference");
+    expect_choice(SHMRT_CPU_AVX2, NULL, avx2);
+    expect_choice(SHMRT_CPU_AVX512, NULL, "reference"); /* masked below: nothing to stand on */
+    expect_choice(both, "auto", avx512);
+    expect_choice(both, avx2, avx2);
+    expect_choice(both, "reference", "reference");
+    assert_int_equal(shmrt_kernels_choose_for(0, "avx2", &kernels), -ENOTSUP);
+    assert_int_equal(shmrt_kernels_choose_for(SHMRT_CPU_AVX2, "avx512", &kernels), -ENOTSUP);
+}
+
+int main(void)
+{
+    struct rungs rungs = rungs_here();
+    rungs_print(&rungs);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(only_avg_of_integers_is_absent, &rungs),
+        cmocka_unit_test_prestate(names, &rungs),
+        cmocka_unit_test(choice_by_cpu),
+    };
+    return cmocka_run_group_tests_name("choice", tests, NULL, NULL);
+}
