@@ -15,7 +15,7 @@
 #include <signal.h>
 #include <sys/types.h>
 
-enum { LAUNCH_KEY_BYTES = 33 };
+enum { LAUNCH_KEY_BYTES = 33, LAUNCH_OUR_FDS_MAX = 2 * SHMRT_MAX_RANKS + 1 };
 
 struct launch_job {
     const struct launch_options *options;
@@ -31,6 +31,10 @@ struct launch_job {
     int stdin_fd;                    /* of rank 0 */
     int out_fds[SHMRT_MAX_RANKS];    /* write ends, -1 when not piped */
     int err_fds[SHMRT_MAX_RANKS];
+    /* The other ends. Whoever forgets to close its copies keeps a writer from learning that its
+     * reader is gone, or a reader that its writer is. */
+    int our_fds[LAUNCH_OUR_FDS_MAX];
+    size_t our_fd_count;
 };
 
 /** SHMRT_JOB of a new job. Return: 0 or a negative errno. */

@@ -141,19 +141,28 @@ static void reap_others(struct keeper *k)
     }
 }
 
-static void signal_ranks(struct keeper *k, int number)
+/* Whether a process that is stopped has to go on to meet this signal. */
+static bool ends_processes(int number)
 {
-    for (size_t i = 0; i < k->job->plan->rank_count; i++)
-        if (k->ranks[i].pid)
-            kill(-k->ranks[i].pid, number);
+    return number == SIGTERM || number == SIGINT || number == SIGHUP || number == SIGQUIT;
 }
 
-/* Stopped processes run on only to meet the signal. */
+static void signal_ranks(struct keeper *k, int number)
+{
+    for (size_t i = 0; i < k->job->plan->rank_count; i++) {
+        if (!k->ranks[i].pid)
+            continue;
+        kill(-k->ranks[i].pid, number);
+        if (ends_processes(number))
+            kill(-k->ranks[i].pid, SIGCONT);
+    }
+}
+
 static void signal_all(struct keeper *k, int number)
 {
     if (launch_descendants_signal(getpid(), number) < 0)
         signal_ranks(k, number);
-    if (number == SIGTERM || number == SIGHUP || number == SIGINT)
+    else if (ends_processes(number))
         (void)launch_descendants_signal(getpid(), SIGCONT);
 }
 
@@ -261,6 +270,8 @@ static _Noreturn void run_keeper(const struct launch_job *job, int socket)
     k.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (k.signals < 0 || k.epoll < 0)
         _exit(LAUNCH_EXIT_TROUBLE);
+    for (size_t i = 0; i < job->our_fd_count; i++)
+        close(job->our_fds[i]);
     watch(&k, socket, FROM_LAUNCHER, 0);
     watch(&k, k.signals, FROM_SIGNALS, 0);
     for (size_t i = 0; i < job->plan->rank_count; i++)

@@ -160,6 +160,7 @@ static void show_live(struct launch_stream *stream)
         add_text(stream->sink, "\033[K");
     stream->sink->live = stream;
     stream->shown = stream->length;
+    stream->was_shown = true;
 }
 
 static void finish_line(struct launch_stream *stream, const char *ending)
@@ -167,18 +168,21 @@ static void finish_line(struct launch_stream *stream, const char *ending)
     /* A bar that was shown and then only ended keeps what it showed. */
     if (stream->sink->live != stream || stream->length > 0)
         show(stream);
+    if (stream->is_rewriting && stream->sink->is_terminal)
+        add_text(stream->sink, "\033[K"); /* what stood there may have been longer */
     add_text(stream->sink, ending);
     stream->sink->live = NULL;
     stream->length = stream->shown = 0;
-    stream->is_rewriting = false;
+    stream->was_shown = stream->is_rewriting = false;
 }
 
 /* A \r that no \n follows: the next text takes this one's place. */
 static void start_over(struct launch_stream *stream)
 {
-    if (stream->length > 0)
+    if (stream->length > 0 && !stream->was_shown)
         show_live(stream);
     stream->length = stream->shown = 0;
+    stream->was_shown = false;
     stream->is_rewriting = true;
 }
 
@@ -190,6 +194,7 @@ static void append(struct launch_stream *stream, const char *bytes, size_t count
     }
     memcpy(stream->text + stream->length, bytes, count);
     stream->length += count;
+    stream->was_shown = false;
 }
 
 static size_t until_end_of_line(const char *bytes, size_t count)

@@ -31,6 +31,7 @@ struct launch_stream {
     char *text; /* since the last \n or \r */
     size_t length, room;
     size_t shown;      /* of length: already in the sink, while sink->live is this stream */
+    bool was_shown;    /* all of it, at some time */
     bool is_rewriting; /* text began with \r: a progress bar */
     bool has_return;   /* a \r came and what follows it decides what it means */
     int64_t since_ns;  /* of the last bytes */

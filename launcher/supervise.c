@@ -50,7 +50,8 @@ struct supervisor {
     struct launch_verdict verdict;
     pid_t pids[SHMRT_MAX_RANKS];
     size_t alive;
-    bool told_cpus, told_memory, told_left, asked_left;
+    bool told_cpus, told_memory;
+    bool is_abandoned; /* what SIGKILL does not end is left to the keeper */
 };
 
 static int64_t now_ns(void)
@@ -312,6 +313,18 @@ static int poll_timeout_ms(const struct supervisor *s)
     return left_ms < 0 ? 0 : left_ms > 1000000 ? 1000000 : (int)left_ms;
 }
 
+/* The ranks' output has nowhere to go: a job that nobody hears is ended. A reader of ours that has
+ * left is another matter: the ranks learn of it as any writer does. */
+static void check_output(struct supervisor *s)
+{
+    int error = launch_wiring_error(s->wiring);
+    if (!error)
+        return;
+    blame(s, LAUNCH_CAUSE_OUTPUT, 0, error);
+    if (s->phase == RUNNING || s->phase == NOTICE)
+        start_ending(s, LAUNCH_SIGNAL_RANKS, SIGTERM);
+}
+
 /* A second Ctrl-C while only our reader keeps us waiting gives up on the rest of the output. */
 static bool wants_out(struct supervisor *s)
 {
@@ -336,6 +349,7 @@ static void loop(struct supervisor *s)
         if (poll(polls, count + 2, timeout_ms) < 0)
             continue;
         launch_wiring_move(s->wiring, polls + 2, count);
+        check_output(s);
         if (wants_out(s))
             return;
         if (polls[0].revents)
@@ -371,15 +385,13 @@ static int catch_signals(struct launch_job *job)
 static void conclude(struct supervisor *s)
 {
     char text[768];
-    int error = launch_wiring_error(s->wiring);
-    if (error)
-        blame(s, LAUNCH_CAUSE_OUTPUT, 0, error);
+    check_output(s);
     launch_verdict_text(&s->verdict, s->job, text, sizeof text);
     if (*text)
         launch_say("%s", text);
-    close(s->socket); /* the keeper ends, if it has not yet */
-    if (s->phase == OVER)
-        waitpid(s->keeper, NULL, WNOHANG);
+    close(s->socket);
+    if (!s->is_abandoned)
+        waitpid(s->keeper, NULL, 0);
 }
 
 int launch_supervise(struct launch_job *job)

@@ -24,13 +24,14 @@ static bool is_same_file(int a, int b)
            sa.st_ino == sb.st_ino && sa.st_rdev == sb.st_rdev;
 }
 
-static int open_stream(struct launch_wiring *w, const char *prefix, struct launch_sink *sink,
-                       int *write_end_out)
+static int open_stream(struct launch_wiring *w, struct launch_job *job, const char *prefix,
+                       struct launch_sink *sink, int *write_end_out)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
         return -errno;
     launch_stream_open(&w->streams[w->stream_count++], ends[0], prefix, sink);
+    job->our_fds[job->our_fd_count++] = ends[0];
     *write_end_out = ends[1];
     return 0;
 }
@@ -45,6 +46,7 @@ static int open_input(struct launch_input *input, struct launch_job *job)
     if (pipe2(ends, O_CLOEXEC) != 0)
         return -errno;
     (void)fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    job->our_fds[job->our_fd_count++] = ends[1];
     job->stdin_fd = ends[0];
     *input = (struct launch_input){.terminal = STDIN_FILENO, .pipe = ends[1]};
     return 0;
@@ -62,9 +64,9 @@ int launch_wiring_open(struct launch_wiring *w, struct launch_job *job)
         char prefix[32] = "";
         if (!job->options->no_prefix)
             snprintf(prefix, sizeof prefix, "[%zu] ", i);
-        rc = open_stream(w, prefix, w->out, &job->out_fds[i]);
+        rc = open_stream(w, job, prefix, w->out, &job->out_fds[i]);
         if (rc == 0)
-            rc = open_stream(w, prefix, w->err, &job->err_fds[i]);
+            rc = open_stream(w, job, prefix, w->err, &job->err_fds[i]);
     }
     return rc;
 }

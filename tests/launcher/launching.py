@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of shm-launch share: starting it, and looking at what it leaves behind.
+
+The binary is $SHM_LAUNCH, or shm-launch on PATH. Waits have generous limits, since nothing here
+measures speed; a test that passes ends long before them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+LIMIT_S = 60
+
+
+class Launcher:
+    """Starts shm-launch in an environment where a marker finds its ranks again."""
+
+    def __init__(self, binary: str, folder: Path):
+        self.binary = binary
+        self.folder = folder
+        self.marker = f"SHMRT_TEST_MARKER={uuid.uuid4().hex}"
+        self.started: list[subprocess.Popen] = []
+
+    def environment(self, **changes: str | None) -> dict[str, str]:
+        dropped = ("OMP_", "SHMRT_", "HWLOC_", "TORCHELASTIC_", "PYTHONUNBUFFERED", "RANK", "WORLD_SIZE")
+        env = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+        name, value = self.marker.split("=")
+        env[name] = value
+        for key, change in changes.items():
+            env.pop(key, None)
+            if change is not None:
+                env[key] = change
+        return env
+
+    def start(self, *words: str, env: dict[str, str | None] | None = None, **options) -> subprocess.Popen:
+        options.setdefault("stdin", subprocess.DEVNULL)
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        options.setdefault("text", True)
+        options.setdefault("cwd", self.folder)
+        process = subprocess.Popen([self.binary, *words], env=self.environment(**(env or {})), **options)
+        self.started.append(process)
+        return process
+
+    def run(self, *words: str, stdin: str | None = None, **options) -> subprocess.CompletedProcess:
+        if stdin is not None:
+            options["stdin"] = subprocess.PIPE
+        process = self.start(*words, **options)
+        out, err = process.communicate(stdin, timeout=LIMIT_S)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def python(self, code: str) -> list[str]:
+        """The words of a command that runs `code`."""
+        return [sys.executable, "-c", code]
+
+    def relatives(self) -> dict[int, str]:
+        """Processes with our marker in their environment, whoever their parent is."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                if self.marker.encode() in (entry / "environ").read_bytes():
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue  # it has just ended, or is another user's
+        return found
+
+    def clean_up(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait(LIMIT_S)
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream:
+                    stream.close()
+
+
+def eventually(check, what: str, limit_s: float = LIMIT_S):
+    """Wait until `check` answers something true, and hand that back."""
+    until = time.monotonic() + limit_s
+    while True:
+        answer = check()
+        if answer:
+            return answer
+        assert time.monotonic() < until, f"{what}: not within {limit_s} s"
+        time.sleep(0.02)

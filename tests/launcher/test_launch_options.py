@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options and configurations: what is refused, in which words, and what the plan shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+MAN_PAGE = Path(__file__).parents[2] / "launcher" / "shm-launch.1"
+DUAL = "pack:2 numa:1 core:4 pu:2"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-n", "0", "true"], '-n: "0" is not a whole number from 1 to 64'),
+        (["-n", "1000", "true"], '-n: "1000" is not a whole number from 1 to 64'),
+        (["-n", "two", "true"], '-n: "two" is not a whole number'),
+        (["-n", "-1", "true"], '-n: "-1" is not a whole number'),
+        (["-n", "99999999999999999999", "true"], "is not a whole number from 1 to 64"),
+        (["-n"], "-n needs a value: -n N"),
+        (["true"], "how many ranks? -n 2"),
+        (["-n", "2"], "what shall the ranks run?"),
+        ([], "how many ranks?"),
+        (["-n", "2", "--rank", "true"], "unknown option --rank; did you mean --ranks?"),
+        (["-n", "2", "--dryrun", "true"], "did you mean --dry-run?"),
+        (["--nproc-per-node", "2", "true"], "did you mean --ranks?"),
+        (["-n", "2", "--frobnicate", "true"], "unknown option --frobnicate; shm-launch --help"),
+        (["-n", "2", "-x", "true"], "unknown option -x;"),
+        (["-n", "2", "--strict=yes", "true"], '--strict takes no value, but has "yes"'),
+        (["-n", "2", "-n", "3", "true"], "-n is given twice, with different values"),
+        (["-n", "2", "--per", "sokket", "true"], "choose socket, numa, l3, core or spread"),
+        (["-n", "2", "--mem", "best", "true"], "choose bind or local"),
+        (["-n", "2", "--timeout", "soon", "true"], "not a number of seconds"),
+        (["-n", "2", "--timeout", "nan", "true"], "not a number of seconds"),
+        (["-n", "2", "--port", "70000", "true"], "from 1 to 65535"),
+        (["-n", "2", "--no-bind", "--strict", "true"], "keep one"),
+        (["-n", "2", "--topology", DUAL, "true"], "add --dry-run"),
+        (["-n", "2", "--dry-run", "--topology", "pack:x"], "does not describe a machine"),
+        (["-n", "2", "--dry-run", "--topology", "none.xml"], "none.xml is not a topology"),
+        (["-n", "3", "--per", "socket", "--dry-run", "--topology", DUAL], "2 can be used here; ask for 2"),
+        (["-n", "2", "--cores-per-rank", "5", "--dry-run", "--topology", DUAL], "at most 4 cores a rank"),
+        (["-n", "2", "--config", "nothing-such", "true"], "known are one-rank-per-"),
+        (["-n", "2", "--config", "./none.yaml", "true"], "./none.yaml: No such file"),
+    ],
+)
+def test_refused(launcher, words, said):
+    result = launcher.run(*words)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1, "one line"
+    assert result.stdout == ""
+
+
+def test_the_environment_cannot_move_us_to_another_machine(launcher):
+    result = launcher.run("-n", "2", "true", env={"HWLOC_SYNTHETIC": DUAL})
+    assert result.returncode == 2
+    assert "unset it, or add --dry-run" in result.stderr
+
+
+def test_options_of_the_command_are_its_own(launcher):
+    for words in (["echo", "-n", "9", "--help"], ["--", "echo", "-n", "9", "--help"]):
+        result = launcher.run("-n1", *words)
+        assert (result.returncode, result.stdout) == (0, "9 --help")
+    result = launcher.run("--ranks=1", "--", "--not-an-option")
+    assert result.returncode == 127
+
+
+def test_help_and_man_page_know_the_same_options(launcher):
+    result = launcher.run("--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    helped = set(re.findall(r"^  .{4}--([a-z0-9-]+)", result.stdout, re.MULTILINE))
+    assert len(helped) > 12
+    page = MAN_PAGE.read_text().replace("\\-", "-")
+    described = set(re.findall(r"^\.(?:B|BI|BR) (?:\"-n.*?|-[hV] \", \" )?\"?--([a-z0-9-]+)", page, re.MULTILINE))
+    described |= {"ranks"} if '--ranks "' in page else set()
+    assert helped <= described, f"not in the man page: {helped - described}"
+    assert all(len(line) <= 100 for line in result.stdout.splitlines())
+
+
+def test_version(launcher):
+    assert re.fullmatch(r"shm-launch \d+\.\d+\.\d+\n", launcher.run("--version").stdout)
+
+
+def plan(launcher, *words):
+    result = launcher.run("--dry-run", *words)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return result.stdout
+
+
+def test_plan_of_a_dual_socket_server(launcher):
+    assert plan(launcher, "-n", "2", "--reserve", "1", "--topology", DUAL) == (
+        "pack:2 numa:1 core:4 pu:2: 2 packages, 2 NUMA nodes, 8 cores and 16 CPUs to use\n"
+        "\n"
+        "rank  package  nodes  cores  reserved  CPUs  memory  threads\n"
+        "   0        0      0    0-3         3   0-7  bind 0        3\n"
+        "   1        1      1    4-7         7  8-15  bind 1        3\n"
+    )
+
+
+def test_plan_with_something_to_say(launcher):
+    text = plan(launcher, "-n", "3", "--mem", "local", "--topology", "pack:1 core:2")
+    assert "   2        0      0      0         -     0   local        1\n" in text
+    assert "note: 3 ranks share 2 cores" in text
+
+
+def test_plan_without_binding(launcher):
+    text = plan(launcher, "-n", "1", "--no-bind", "--topology", DUAL)
+    assert re.search(r"^ +0 .* any +any +8$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "topology", "ranks"),
+    [
+        ("one-rank-per-socket", DUAL, 2),
+        ("one-rank-per-socket", "pack:2 numa:4 l3:2 core:2 pu:1", 2),
+        ("one-rank-per-numa-node", "pack:2 numa:4 l3:2 core:2 pu:1", 8),
+        ("one-rank-per-numa-node", "pack:2 [numa(memory=64GB)] [numa(memory=16GB)] l3:2 core:4 pu:2", 2),
+    ],
+)
+def test_installed_configurations(launcher, name, topology, ranks):
+    text = plan(launcher, "--config", name, "--topology", topology)
+    rows = [line.split() for line in text.splitlines() if re.match(r" +\d", line)]
+    assert [row[0] for row in rows] == [str(rank) for rank in range(ranks)]
+    assert "note:" not in text
+
+
+def test_configuration_by_folder_and_by_path(launcher, tmp_path):
+    (tmp_path / "mine.yaml").write_text("ranks: 2\ncores-per-rank: 1\n")
+    env = {"SHMRT_CONFIG_DIR": str(tmp_path)}
+    by_name = launcher.run("--config", "mine", "--dry-run", "--topology", DUAL, env=env)
+    by_path = launcher.run("--config", "./mine.yaml", "--dry-run", "--topology", DUAL)
+    assert by_name.returncode == by_path.returncode == 0
+    assert by_name.stdout == by_path.stdout
+    assert " 0-1 " in by_name.stdout and " 8-9 " in by_name.stdout
+
+
+def test_the_command_line_wins(launcher, tmp_path):
+    (tmp_path / "c.yaml").write_text("ranks: 4\nreserve: 1\n")
+    text = plan(launcher, "--config", "c.yaml", "--reserve", "0", "-n", "2", "--topology", DUAL)
+    assert re.findall(r"^ +(\d) .* (\d)$", text, re.MULTILINE) == [("0", "4"), ("1", "4")]
+
+
+def test_flags_in_a_configuration(launcher, tmp_path):
+    (tmp_path / "c.yaml").write_text("ranks: 2\nno-bind: true\nno-prefix: true\nstrict: false\n")
+    result = launcher.run("--config", "c.yaml", "echo", "x")
+    assert (result.returncode, result.stdout) == (0, "x\nx\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("per: socket\nrank: 2\n", ':2:1: unknown key "rank"; did you mean "ranks"?'),
+        ("colour: blue\n", ':1:1: unknown key "colour"; known are'),
+        ("ranks: 2\nper: numa\nranks: 3\n", ':3:1: "ranks" is here again; line 1 has it too'),
+        ("description: a\ndescription: b\n", ':2:1: "description" is here again'),
+        ("per:  sokket\n", ':1:7: per: "sokket" is not a place'),
+        ("ranks: 0\n", ':1:8: ranks: "0" is not a whole number from 1 to 64'),
+        ("strict: maybe\n", ':1:9: strict: "maybe" is neither true nor false'),
+        ("ranks: &a 2\n", ":1:8: anchors (&a) are not used here"),
+        ("ranks: !!int 2\n", ":1:8: tags ("),
+        ("ranks: *a\n", ":1:8: "),
+        ("&m\nranks: 2\n", "anchors and tags are not used here"),
+        ("ranks: [1, 2]\n", ":1:8: the value has to be one word or number"),
+        ("placement:\n  per: socket\n", ':1:1: unknown key "placement"'),
+        ("per:\n  socket: 1\n", ":2:3: the value has to be one word"),
+        ("- per\n", ':1:1: lines like "per: socket" are expected'),
+        ("socket\n", ":1:1: lines like"),
+        ("", "the file says nothing"),
+        ("# nothing\n", "the file says nothing"),
+        ("per: socket\n---\nper: numa\n", ":2:1: a second document begins here"),
+        ("per: socket\n  ranks\n", ':1:6: per: "socket ranks" is not a place'),
+        ("per: 'socket\n", ":2:1: "),
+        ("\tper: socket\n", ":1:1: "),
+        ("config: x\n", ':1:1: "config" belongs on the command line only'),
+        ("? [a, b]\n: c\n", ":1:3: the key has to be one word"),
+        ("port: 99999\n", ":1:7: port: "),
+    ],
+)
+def test_mistakes_in_a_configuration(launcher, tmp_path, text, said):
+    (tmp_path / "bad.yaml").write_text(text)
+    result = launcher.run("--config", "bad.yaml", "-n", "2", "true")
+    assert result.returncode == 2
+    assert result.stderr.startswith("shm-launch: bad.yaml:"), result.stderr
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\xff", b"per: so\x00cket\n", b"per: \x80\n"])
+def test_files_that_are_no_text(launcher, tmp_path, content):
+    (tmp_path / "bad.yaml").write_bytes(content)
+    result = launcher.run("--config", "bad.yaml", "-n", "2", "true")
+    assert result.returncode == 2
+    assert "bad.yaml:" in result.stderr

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many ranks' output in one stream: every byte, whole lines, and bars that still move."""
+
+import fcntl
+import os
+import pty
+import socket
+import subprocess
+import sys
+import termios
+
+from launching import LIMIT_S, eventually
+
+
+def test_lines_have_their_rank_and_streams_stay_apart(launcher):
+    result = launcher.run("-n", "3", "sh", "-c", "echo out $RANK; echo err $RANK >&2")
+    assert sorted(result.stdout.splitlines()) == ["[0] out 0", "[1] out 1", "[2] out 2"]
+    errors = sorted(line for line in result.stderr.splitlines() if line.startswith("["))
+    assert errors == ["[0] err 0", "[1] err 1", "[2] err 2"]
+
+
+def test_one_rank_is_raw(launcher):
+    process = launcher.start("-n", "1", "printf", "a\\nb\\rc", text=False)
+    assert process.communicate(timeout=LIMIT_S)[0] == b"a\nb\rc"
+
+
+def test_no_prefix(launcher):
+    result = launcher.run("-n", "2", "--no-prefix", "sh", "-c", "echo line $RANK")
+    assert sorted(result.stdout.splitlines()) == ["line 0", "line 1"]
+
+
+def test_odd_lines(launcher):
+    """Empty ones, a last one without its end, bytes that are no text, CRLF."""
+    code = r"import os; os.write(1, b'\nfirst\r\n\xff\x00\xfe\n\r\nlast')"
+    for options, prefix in ((("-n", "2"), b"[0] "), (("-n", "2", "--no-prefix"), b"")):
+        words = [*options, *launcher.python("import os\nif os.environ['RANK'] == '0':\n    " + code)]
+        process = launcher.start(*words, text=False)
+        out, _ = process.communicate(timeout=LIMIT_S)
+        lines = [b"\n", b"first\r\n", b"\xff\x00\xfe\n", b"\r\n", b"last\n"]
+        assert out == b"".join(prefix + line for line in lines)
+
+
+def test_much_output_comes_whole_and_unmixed(launcher):
+    ranks, lines = 4, 20000
+    code = f"""
+import os, sys
+rank = os.environ["RANK"]
+for i in range({lines}):
+    sys.stdout.write(rank * (i % 400) + f" {{i}}\\n")
+"""
+    result = launcher.run("-n", str(ranks), *launcher.python(code), env={"PYTHONUNBUFFERED": ""})
+    assert result.returncode == 0
+    seen = [0] * ranks
+    for line in result.stdout.splitlines():
+        rank = int(line[1])
+        i = seen[rank]
+        assert line == f"[{rank}] {str(rank) * (i % 400)} {i}"
+        seen[rank] += 1
+    assert seen == [lines] * ranks
+
+
+def test_a_line_longer_than_any_buffer(launcher):
+    size = 3 * 1024 * 1024 + 17
+    code = f"import os; os.environ['RANK'] == '1' and print('x' * {size})"
+    result = launcher.run("-n", "2", *launcher.python(code))
+    pieces = result.stdout.splitlines()
+    assert all(piece.startswith("[1] x") for piece in pieces)
+    assert sum(len(piece) - 4 for piece in pieces) == size
+
+
+def test_what_is_written_last_is_not_lost(launcher):
+    code = "import os; os.write(1, b'y' * 60000 + b'\\n'); os._exit(3)"
+    result = launcher.run("-n", "4", *launcher.python(code))
+    assert result.returncode == 3
+    assert sorted(map(len, result.stdout.splitlines())) == [60004] * 4
+
+
+def test_lines_come_at_once(launcher):
+    """Not when a buffer is full, nor at the end: Python ranks are told not to keep them."""
+    process = launcher.start("-n", "2", *launcher.python("import time; print('now'); time.sleep(600)"))
+    assert sorted(process.stdout.readline() for _ in range(2)) == ["[0] now\n", "[1] now\n"]
+    process.terminate()
+    process.wait(LIMIT_S)
+
+
+def test_a_bar_moves_before_its_line_ends(launcher):
+    code = """
+import os, sys, time
+if os.environ["RANK"] == "0":
+    for percent in (10, 20, 30):
+        os.write(2, b"\\r%d%%" % percent)
+        time.sleep(0.1)
+    time.sleep(600)
+"""
+    process = launcher.start("-n", "2", "--no-bind", *launcher.python(code), text=False, bufsize=0)
+    seen = b""
+    while b"30%" not in seen:
+        chunk = process.stderr.read(100)
+        assert chunk
+        seen += chunk
+    assert seen.endswith(b"\r[0] 10%\r[0] 20%\r[0] 30%")
+    process.terminate()
+    process.communicate(timeout=LIMIT_S)
+
+
+def test_another_line_ends_an_unfinished_bar(launcher):
+    code = """
+import os, sys, time
+if os.environ["RANK"] == "0":
+    os.write(1, b"\\rbar 1")
+    time.sleep(1)
+    os.write(1, b"\\rbar 2\\n")
+else:
+    time.sleep(0.5)
+    print("a line")
+"""
+    process = launcher.start("-n", "2", *launcher.python(code), text=False)
+    out, _ = process.communicate(timeout=LIMIT_S)
+    assert out == b"\r[0] bar 1\n[1] a line\n\r[0] bar 2\n"
+
+
+def on_terminal(launcher, *words, typed=None):
+    """Run with a terminal as all of the standard descriptors; everything that it showed."""
+    leader, follower = pty.openpty()
+    process = launcher.start(*words, stdin=follower, stdout=follower, stderr=follower, start_new_session=True)
+    os.close(follower)
+    seen = b""
+    while True:
+        if typed and typed[0] in seen:
+            os.write(leader, typed[1])
+            typed = None
+        try:
+            chunk = os.read(leader, 4096)
+        except OSError:  # the other side is closed
+            break
+        seen += chunk
+    os.close(leader)
+    assert process.wait(LIMIT_S) == 0, seen
+    return seen.replace(b"\r\n", b"\n")
+
+
+def test_bars_on_a_terminal_leave_no_remains(launcher):
+    code = """
+import os, time
+if os.environ["RANK"] == "0":
+    os.write(2, b"\\ra rather long bar")
+    time.sleep(1)
+    os.write(2, b"\\rshort\\n")
+else:
+    time.sleep(0.5)
+    print("a line")
+"""
+    seen = on_terminal(launcher, "-n", "2", "--no-bind", *launcher.python(code))
+    erase = b"\x1b[K"
+    bar = b"\r[0] a rather long bar" + erase
+    # The line takes the bar's place, and the bar comes back below it.
+    assert bar + b"\r" + erase + b"[1] a line\n" + bar + b"\r[0] short" + erase + b"\n" in seen
+
+
+def test_a_question_on_a_terminal_is_shown_and_answered(launcher):
+    code = """
+import os, sys
+if os.environ["RANK"] == "0":
+    print("Your name?", end=" ", flush=True)
+    print("Hello", sys.stdin.readline().strip())
+"""
+    words = ["-n", "2", *launcher.python(code)]
+    # Our process is not the terminal's foreground group without a controlling terminal.
+    attach = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    binary, launcher.binary = launcher.binary, sys.executable
+    try:
+        seen = on_terminal(launcher, "-c", attach, binary, *words, typed=(b"[0] Your name? ", b"Ada\n"))
+    finally:
+        launcher.binary = binary
+    assert b"Hello Ada\n" in seen
+
+
+def test_a_reader_that_leaves_ends_the_job(launcher):
+    code = "while True: print('line')"
+    words = " ".join([launcher.binary, "-n", "2", sys.executable, "-c", f'"{code}"'])
+    result = subprocess.run(
+        ["bash", "-c", f"{words} 2>/dev/null | head -3"],
+        capture_output=True,
+        text=True,
+        env=launcher.environment(),
+        timeout=LIMIT_S,
+    )
+    assert len(result.stdout.splitlines()) == 3
+    eventually(lambda: not launcher.relatives(), "the job ends")
+
+
+def test_a_slow_reader_loses_nothing_and_delays_no_signal(launcher):
+    def waiting():
+        return int.from_bytes(fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+    code = "import os\nwhile True: os.write(1, b'z' * 999 + b'\\n')"
+    process = launcher.start("-n", "2", *launcher.python(code), text=False, bufsize=0)
+    eventually(lambda: waiting() > 50000, "our pipe fills")
+    process.terminate()
+    eventually(lambda: len(launcher.relatives()) <= 1, "ranks and keeper end")
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 143, err
+    assert len(out) > 200000, "what was in queue and pipes came too"
+    assert {line[3:] for line in out.splitlines()} == {b" " + b"z" * 999}
+
+
+def test_a_full_disk_is_told(launcher):
+    with open("/dev/full", "w") as full:
+        result = launcher.run("-n", "2", "echo", "text", stdout=full)
+    assert result.returncode == 125
+    assert "No space left on device" in result.stderr
+
+
+def test_an_outsider_holding_the_pipe_does_not_hold_us(launcher):
+    """A descriptor handed to a process that is not of the job stays open after the end."""
+    code = """
+import array, os, socket
+with socket.socket(socket.AF_UNIX) as s:
+    s.connect(os.environ["OUTSIDER"])
+    s.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [1]))])
+print("done")
+"""
+    path = str(launcher.folder / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        process = launcher.start("-n", "2", *launcher.python(code), env={"OUTSIDER": path})
+        held = []
+        for _ in range(2):
+            with listener.accept()[0] as connection:
+                held += socket.recv_fds(connection, 1, 1)[1]
+        out, _ = process.communicate(timeout=LIMIT_S)
+        for fd in held:
+            os.close(fd)
+    assert process.returncode == 0
+    assert sorted(out.splitlines()) == ["[0] done", "[1] done"]
