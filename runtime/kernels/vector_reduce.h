@@ -9,7 +9,8 @@
  *   raw_load_part, raw_store_part            only the first bytes; the rest is not touched
  * and for the type:
  *   TYPE_vec                                 accumulator of RAW_BYTES of elements
- *   TYPE_unpack(raw), TYPE_pack(vec)
+ *   TYPE_load(at), TYPE_store(at, vec)       whole, of any alignment
+ *   TYPE_unpack(raw), TYPE_pack(vec)         the same, of a register
  *   TYPE_combine(op, vec, vec)               one step
  *   TYPE_finish(op, vec, n)                  after the last: average, canonical NaN
  *
@@ -22,12 +23,12 @@
 
 SHMRT_INLINE T(_vec) T(_at)(const void *const *in, int k, size_t at)
 {
-    return T(_unpack)(raw_load((const char *)in[k] + at));
+    return T(_load)((const char *)in[k] + at);
 }
 
 SHMRT_INLINE void T(_put)(enum shmrt_op op, char *out, T(_vec) result, int n)
 {
-    raw_store(out, T(_pack)(T(_finish)(op, result, n)));
+    T(_store)(out, T(_finish)(op, result, n));
 }
 
 /* Four at once, so that the latency of one chain of sums hides behind the others. */

@@ -3,8 +3,9 @@
  * vector_rung.h - what vector rungs share beside the loops: the functions of all types (L1)
  *
  * Included once, last, by the file of a rung, which has defined what vector_reduce.h asks for but:
- *   bf16 and fp16  only unpack to and pack from a struct f32_pair; they accumulate in fp32
+ *   bf16 and fp16  only load, store, pack and unpack, with struct f32_pair, two registers of fp32
  *   integers       nothing: they are made here from the compiler's own vectors
+ * Types other than fp16 are moved as raw and then unpacked.
  */
 #include <stdint.h>
 
@@ -79,6 +80,25 @@ DEFINE_INTEGER(u8, uint8_t, uint8_t)
 DEFINE_INTEGER(i16, uint16_t, int16_t)
 DEFINE_INTEGER(i32, uint32_t, int32_t)
 DEFINE_INTEGER(i64, uint64_t, int64_t)
+
+#define DEFINE_MOVES(type)                                                                         \
+    SHMRT_INLINE type##_vec type##_load(const char *at)                                            \
+    {                                                                                              \
+        return type##_unpack(raw_load(at));                                                        \
+    }                                                                                              \
+    SHMRT_INLINE void type##_store(char *at, type##_vec x)                                         \
+    {                                                                                              \
+        raw_store(at, type##_pack(x));                                                             \
+    }
+
+DEFINE_MOVES(f32)
+DEFINE_MOVES(f64)
+DEFINE_MOVES(bf16)
+DEFINE_MOVES(i8)
+DEFINE_MOVES(u8)
+DEFINE_MOVES(i16)
+DEFINE_MOVES(i32)
+DEFINE_MOVES(i64)
 
 #define TYPE       f32
 #define TYPE_BYTES 4

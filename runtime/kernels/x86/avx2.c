@@ -164,6 +164,22 @@ SHMRT_INLINE raw fp16_pack(struct f32_pair x)
                             _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
 }
 
+/* From and to memory, a conversion needs no shuffle. */
+SHMRT_INLINE struct f32_pair fp16_load(const char *at)
+{
+    return (struct f32_pair){
+        _mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)at)),
+        _mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)(at + RAW_BYTES / 2))),
+    };
+}
+
+SHMRT_INLINE void fp16_store(char *at, struct f32_pair x)
+{
+    _mm_storeu_si128((__m128i_u *)at, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i_u *)(at + RAW_BYTES / 2),
+                     _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+
 #include "../vector_rung.h"
 
 const struct shmrt_kernels shmrt_kernels_avx2 = {.name = "avx2", .reduce = SHMRT_ALL_ROWS};

@@ -162,6 +162,22 @@ SHMRT_INLINE raw fp16_pack(struct f32_pair x)
     return _mm512_inserti64x4(low, _mm512_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT), 1);
 }
 
+/* From and to memory, a conversion needs no shuffle. */
+SHMRT_INLINE struct f32_pair fp16_load(const char *at)
+{
+    return (struct f32_pair){
+        _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)at)),
+        _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)(at + RAW_BYTES / 2))),
+    };
+}
+
+SHMRT_INLINE void fp16_store(char *at, struct f32_pair x)
+{
+    _mm256_storeu_si256((__m256i_u *)at, _mm512_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm256_storeu_si256((__m256i_u *)(at + RAW_BYTES / 2),
+                        _mm512_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+
 #include "../vector_rung.h"
 
 const struct shmrt_kernels shmrt_kernels_avx512 = {.name = "avx512", .reduce = SHMRT_ALL_ROWS};
