@@ -8,6 +8,8 @@ enum {
     /* Rounds overlap writing, reducing and reading; smaller parts than this are all overhead. */
     WANTED_ROUNDS = 4,
     MIN_PART_BYTES = 16 * 1024,
+    /* Waking a team costs about as much as reducing some 10 KiB on one thread. */
+    MIN_LANE_BYTES = 32 * 1024,
 };
 
 static size_t divide_up(size_t a, size_t b)
@@ -26,6 +28,12 @@ static struct shmrt_slice clip(size_t total, size_t begin, size_t count)
     if (begin > total)
         begin = total;
     return (struct shmrt_slice){begin, count < total - begin ? count : total - begin};
+}
+
+int shmrt_slice_lanes(size_t bytes, int lanes)
+{
+    size_t paying = bytes / MIN_LANE_BYTES;
+    return paying < 1 ? 1 : paying < (size_t)lanes ? (int)paying : lanes;
 }
 
 struct shmrt_slice shmrt_slice_cut(size_t count, size_t element_bytes, int pieces, int index)

@@ -26,6 +26,9 @@ struct shmrt_rounds {
     uint64_t rounds;
 };
 
+/** Lanes worth waking for a vector: each has enough to do to pay for its thread. At least 1. */
+int shmrt_slice_lanes(size_t bytes, int lanes);
+
 /** Part @index of @count elements cut into @pieces. */
 struct shmrt_slice shmrt_slice_cut(size_t count, size_t element_bytes, int pieces, int index);
 

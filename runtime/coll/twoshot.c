@@ -26,6 +26,7 @@ struct twoshot {
     struct shmrt_group *group;
     const struct shmrt_reduction *reduction;
     struct shmrt_call_context context;
+    int lanes; /* in use; the others' rings and round numbers stay as they are */
 };
 
 /* One lane's view of the call. */
@@ -131,9 +132,9 @@ static void run_lane(int lane, void *arg)
     struct lane l = {.call = call,
                      .group = g,
                      .lane = lane,
-                     .rounds = shmrt_slice_rounds(reduction->count, reduction->element_bytes,
-                                                  g->sync.size, g->sync.lanes, lane,
-                                                  g->layout.chunk_bytes),
+                     .rounds =
+                         shmrt_slice_rounds(reduction->count, reduction->element_bytes,
+                                            g->sync.size, call->lanes, lane, g->layout.chunk_bytes),
                      .first = g->rounds[lane]};
     uint64_t rounds = l.rounds.rounds;
     int rc = 0;
@@ -156,9 +157,12 @@ int shmrt_twoshot_allreduce(struct shmrt_group *group, const struct shmrt_reduct
                               .dtype = (uint8_t)reduction->dtype,
                               .op = (uint8_t)reduction->op,
                               .count = reduction->count};
-    struct twoshot work = {
-        .group = group, .reduction = reduction, .context = shmrt_call_begin(group, call, NULL, 0)};
-    shmrt_team_run(group->sync.lanes, run_lane, &work);
+    size_t bytes = reduction->count * reduction->element_bytes;
+    struct twoshot work = {.group = group,
+                           .reduction = reduction,
+                           .context = shmrt_call_begin(group, call, NULL, 0),
+                           .lanes = shmrt_slice_lanes(bytes, group->sync.lanes)};
+    shmrt_team_run(work.lanes, run_lane, &work);
     struct shmrt_error error;
     return shmrt_has_failed(&group->sync, &error) ? error.code : 0;
 }

@@ -169,7 +169,7 @@ SHMRT_API void shmrt_comm_abort(struct shmrt_comm *comm, const char *reason);
  * @comm:  every rank of it makes this call, in the same order
  * @in:    @count elements, this rank's term; may equal @out, else must not overlap it
  * @out:   @count elements, the result; any alignment
- * @count: elements, the same on all ranks; 0 returns at once on every rank
+ * @count: elements, the same on all ranks; 0 moves nothing, but is a call like any other
  *
  * Blocks until every rank's term has been read. Terms are combined in rank order: 16-bit floats in
  * fp32, rounded once; the others in their own type. All ranks get the same bits, whatever the

@@ -59,12 +59,23 @@ static void last_round_is_shared(void **state)
     assert_true(a.count - b.count <= 64);
 }
 
+static void small_vectors_wake_few_lanes(void **state)
+{
+    (void)state;
+    assert_int_equal(shmrt_slice_lanes(0, 8), 1);
+    assert_int_equal(shmrt_slice_lanes(16 << 10, 8), 1);
+    assert_int_equal(shmrt_slice_lanes(100 << 10, 8), 3);
+    assert_int_equal(shmrt_slice_lanes((size_t)1 << 40, 8), 8);
+    assert_int_equal(shmrt_slice_lanes((size_t)1 << 40, 1), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_element_once),
         cmocka_unit_test(beyond_32_bits),
         cmocka_unit_test(last_round_is_shared),
+        cmocka_unit_test(small_vectors_wake_few_lanes),
     };
     return cmocka_run_group_tests_name("slices", tests, NULL, NULL);
 }
