@@ -56,9 +56,16 @@ void launch_sink_open(struct launch_sink *sink, int fd)
         fstat(fd, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
 }
 
+void launch_sink_close(struct launch_sink *sink)
+{
+    free(sink->queue);
+    sink->queue = NULL;
+    sink->begin = sink->end = sink->room = 0;
+}
+
 static void add(struct launch_sink *sink, const char *bytes, size_t count)
 {
-    if (sink->error)
+    if (sink->error || count == 0)
         return;
     if (sink->begin == sink->end)
         sink->begin = sink->end = 0;
@@ -148,7 +155,8 @@ static void show(struct launch_stream *stream)
         add_text(sink, stream->prefix);
         stream->shown = 0;
     }
-    add(sink, stream->text + stream->shown, stream->length - stream->shown);
+    if (stream->length > stream->shown)
+        add(sink, stream->text + stream->shown, stream->length - stream->shown);
 }
 
 static void show_live(struct launch_stream *stream)

@@ -39,6 +39,9 @@ struct launch_stream {
 
 void launch_sink_open(struct launch_sink *sink, int fd);
 
+/** Drop what is queued; the descriptor stays open. */
+void launch_sink_close(struct launch_sink *sink);
+
 /** Add a whole line of our own. */
 void launch_sink_say(struct launch_sink *sink, const char *line);
 

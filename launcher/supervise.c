@@ -398,7 +398,7 @@ int launch_supervise(struct launch_job *job)
 {
     struct supervisor s = {.job = job, .phase = RUNNING};
     int rc = -ENOMEM;
-    s.wiring = malloc(sizeof *s.wiring);
+    s.wiring = calloc(1, sizeof *s.wiring);
     if (!s.wiring)
         goto err_start;
     s.signals = catch_signals(job);
@@ -414,10 +414,13 @@ int launch_supervise(struct launch_job *job)
     s.timeout_ns = job->options->timeout_ms ? in_ms(job->options->timeout_ms) : 0;
     loop(&s);
     conclude(&s);
+    launch_wiring_close(s.wiring);
     free(s.wiring);
     return launch_verdict_code(&s.verdict);
 err_start:
     launch_say("cannot start the job: %s", strerror(-rc));
+    if (s.wiring)
+        launch_wiring_close(s.wiring);
     free(s.wiring);
     return LAUNCH_EXIT_TROUBLE;
 }

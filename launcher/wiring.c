@@ -54,7 +54,6 @@ static int open_input(struct launch_input *input, struct launch_job *job)
 
 int launch_wiring_open(struct launch_wiring *w, struct launch_job *job)
 {
-    w->stream_count = 0;
     launch_sink_open(&w->sinks[0], STDOUT_FILENO);
     launch_sink_open(&w->sinks[1], STDERR_FILENO);
     w->out = &w->sinks[0];
@@ -189,6 +188,14 @@ void launch_wiring_drain(struct launch_wiring *w)
                 launch_stream_close(stream);
     }
     drop_streams_of_lost_sinks(w);
+}
+
+void launch_wiring_close(struct launch_wiring *w)
+{
+    for (size_t i = 0; i < w->stream_count; i++)
+        launch_stream_close(&w->streams[i]);
+    for (size_t i = 0; i < 2; i++)
+        launch_sink_close(&w->sinks[i]);
 }
 
 bool launch_wiring_is_flushed(const struct launch_wiring *w)

@@ -40,6 +40,9 @@ void launch_wiring_move(struct launch_wiring *wiring, const struct pollfd *polls
 /** No rank is left: take what still lies in the pipes, and close them. */
 void launch_wiring_drain(struct launch_wiring *wiring);
 
+/** Free what it holds. */
+void launch_wiring_close(struct launch_wiring *wiring);
+
 /** Whether all that was read has been written. */
 bool launch_wiring_is_flushed(const struct launch_wiring *wiring);
 

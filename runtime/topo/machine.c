@@ -165,13 +165,11 @@ int shmrt_machine_read(struct shmrt_machine **machine_out, struct shmrt_error *e
 /* hwloc wants a machine described down to its CPUs; cores alone are taken to have one each. */
 static int load_text(hwloc_topology_t topology, const char *text)
 {
-    if (hwloc_topology_set_synthetic(topology, text) == 0)
-        return hwloc_topology_load(topology);
-    char *longer = NULL;
-    int rc = asprintf(&longer, "%s pu:1", text) < 0
-                 ? -1
-                 : hwloc_topology_set_synthetic(topology, longer);
-    free(longer);
+    char *whole = NULL;
+    if (asprintf(&whole, "%s%s", text, strcasestr(text, "pu:") ? "" : " pu:1") < 0)
+        return -1;
+    int rc = hwloc_topology_set_synthetic(topology, whole);
+    free(whole);
     return rc ? rc : hwloc_topology_load(topology);
 }
 
