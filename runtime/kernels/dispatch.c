@@ -51,15 +51,12 @@ static void overlay(const struct shmrt_kernels *rung, struct shmrt_kernels *out)
                 out->reduce[dtype][op] = rung->reduce[dtype][op];
 }
 
-/* The rung's index, or a negative errno value. */
-static int find(unsigned int flags, const char *forced)
+/* Index of the highest rung to use, or a negative errno value. */
+static int find_top(unsigned int flags, const char *forced)
 {
     int rung = RUNGS - 1;
-    if (!forced || strcmp(forced, "auto") == 0) {
-        while (!runs_here(rung, flags)) /* the reference always does */
-            rung--;
+    if (!forced || strcmp(forced, "auto") == 0)
         return rung;
-    }
     while (rung >= 0 && strcmp(forced, ladder[rung].name) != 0)
         rung--;
     if (rung < 0)
@@ -69,7 +66,7 @@ static int find(unsigned int flags, const char *forced)
 
 int shmrt_kernels_choose_for(unsigned int flags, const char *forced, struct shmrt_kernels *out)
 {
-    int top = find(flags, forced);
+    int top = find_top(flags, forced);
     if (top < 0)
         return top;
     memset(out, 0, sizeof *out);

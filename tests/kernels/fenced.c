@@ -49,12 +49,16 @@ void fenced_paint(const struct fenced *fenced)
     memset(fenced->begin, PAINT, fenced->bytes);
 }
 
+/* All bytes are the same when each equals the next: one call, which sanitizers do not slow down. */
 static void check_range(const char *from, const char *to)
 {
-    for (; from < to; from++)
-        if ((unsigned char)*from != PAINT)
-            fail_msg("byte outside the vector was written (%td bytes before %p)", to - from,
-                     (const void *)to);
+    if (from == to ||
+        ((unsigned char)*from == PAINT && memcmp(from, from + 1, (size_t)(to - from) - 1) == 0))
+        return;
+    while ((unsigned char)*from == PAINT)
+        from++;
+    fail_msg("a byte outside the vector was written, %td bytes before %p", to - from,
+             (const void *)to);
 }
 
 void fenced_check_paint(const struct fenced *fenced, const char *at, size_t bytes)
