@@ -68,20 +68,27 @@ static int list_all(struct processes *all)
     return rc;
 }
 
+static int by_pid(const void *a, const void *b)
+{
+    const struct process *pa = a, *pb = b;
+    return (pa->pid > pb->pid) - (pa->pid < pb->pid);
+}
+
 static bool is_ours(const struct processes *all, pid_t pid, pid_t root)
 {
+    const struct process key = {.pid = pid};
     if (pid == root)
         return true;
-    for (size_t i = 0; i < all->count; i++)
-        if (all->list[i].pid == pid)
-            return all->list[i].is_ours;
-    return false;
+    const struct process *found = bsearch(&key, all->list, all->count, sizeof key, by_pid);
+    return found && found->is_ours;
 }
 
 ssize_t launch_descendants_signal(pid_t root, int number)
 {
     struct processes all = {0};
     int rc = list_all(&all);
+    if (all.count)
+        qsort(all.list, all.count, sizeof *all.list, by_pid);
     /* Children may stand before their parents: repeat until nothing is added. */
     for (bool grew = rc == 0; grew;) {
         grew = false;

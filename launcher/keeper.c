@@ -65,7 +65,7 @@ static void start_rank(struct keeper *k, size_t index)
     *rank = (struct rank){.pidfd = -1, .report = -1};
     pid_t pid = launch_spawn(k->job, index, &rank->report);
     if (pid < 0) {
-        tell(k, LAUNCH_RANK_NOT_STARTED, index, pid);
+        tell(k, LAUNCH_RANK_NOT_PREPARED, index, pid);
         return;
     }
     rank->pid = pid;
@@ -83,6 +83,7 @@ static void read_report(struct keeper *k, size_t index)
     static const enum launch_event_kind kinds[] = {
         [LAUNCH_STEP_CPUS] = LAUNCH_RANK_CPUS_REFUSED,
         [LAUNCH_STEP_MEMORY] = LAUNCH_RANK_MEMORY_REFUSED,
+        [LAUNCH_STEP_PREPARE] = LAUNCH_RANK_NOT_PREPARED,
         [LAUNCH_STEP_EXEC] = LAUNCH_RANK_NOT_STARTED,
     };
     struct rank *rank = &k->ranks[index];

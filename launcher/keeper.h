@@ -14,7 +14,8 @@ enum launch_event_kind {
     LAUNCH_RANK_STARTED,        /* value: its process */
     LAUNCH_RANK_CPUS_REFUSED,   /* value: negative errno */
     LAUNCH_RANK_MEMORY_REFUSED, /* value: negative errno */
-    LAUNCH_RANK_NOT_STARTED,    /* value: negative errno of exec or fork */
+    LAUNCH_RANK_NOT_PREPARED,   /* value: negative errno of fork, or of what comes before exec */
+    LAUNCH_RANK_NOT_STARTED,    /* value: negative errno of exec */
     LAUNCH_RANK_ENDED,          /* value: status as of waitpid; in the order of their deaths */
     LAUNCH_ALL_ENDED,           /* ranks and all that they left behind */
 };

@@ -2,8 +2,8 @@
 /*
  * spawn.c - a rank between fork and exec: group, descriptors, binding, environment, program.
  *
- * Binding that the kernel refuses is told and lived with, unless --strict. An exec that fails is
- * told too, and then the exit code is the shell's: 127 not found, 126 not executable.
+ * Binding that the kernel refuses is told and lived with, unless --strict. Whatever else fails is
+ * told too and ends the rank.
  */
 #include "spawn.h"
 
@@ -62,10 +62,10 @@ static void tell(int report, enum launch_step step, int code)
     (void)!write(report, &message, sizeof message);
 }
 
-static _Noreturn void give_up(int report, int code)
+static _Noreturn void give_up(int report, enum launch_step step, int code)
 {
-    tell(report, LAUNCH_STEP_EXEC, code);
-    _exit(code == -ENOENT || code == -ENOTDIR ? LAUNCH_EXIT_NOT_FOUND : LAUNCH_EXIT_NOT_EXECUTABLE);
+    tell(report, step, code);
+    _exit(LAUNCH_EXIT_TROUBLE); /* the launcher exits with the code that fits the report */
 }
 
 static int set_descriptors(const struct launch_job *job, size_t rank)
@@ -100,15 +100,15 @@ static _Noreturn void run_rank(const struct launch_job *job, size_t rank, pid_t 
         _exit(LAUNCH_EXIT_TROUBLE);
     int rc = set_descriptors(job, rank);
     if (rc)
-        give_up(report, rc);
+        give_up(report, LAUNCH_STEP_PREPARE, rc);
     bind_rank(job, rank, report);
     rc = set_environment(job, rank);
     if (rc)
-        give_up(report, rc);
+        give_up(report, LAUNCH_STEP_PREPARE, rc);
     sigaction(SIGPIPE, &job->inherited_pipe, NULL);
     sigprocmask(SIG_SETMASK, &job->inherited_mask, NULL);
     execvp(job->options->command[0], job->options->command);
-    give_up(report, -errno);
+    give_up(report, LAUNCH_STEP_EXEC, -errno);
 }
 
 pid_t launch_spawn(const struct launch_job *job, size_t rank, int *report_out)

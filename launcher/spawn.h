@@ -7,9 +7,10 @@
 
 /** What a rank tells before its program runs; through a pipe that exec closes. */
 enum launch_step {
-    LAUNCH_STEP_CPUS,   /* could not be bound */
-    LAUNCH_STEP_MEMORY, /* could not be bound */
-    LAUNCH_STEP_EXEC,   /* could not be started */
+    LAUNCH_STEP_CPUS,    /* could not be bound */
+    LAUNCH_STEP_MEMORY,  /* could not be bound */
+    LAUNCH_STEP_PREPARE, /* something of ours failed */
+    LAUNCH_STEP_EXEC,    /* the program could not be started */
 };
 
 struct launch_report {

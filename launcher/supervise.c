@@ -196,8 +196,10 @@ static void handle_event(struct supervisor *s, const struct launch_event *event)
     case LAUNCH_RANK_MEMORY_REFUSED:
         rank_refused(s, event, event->kind == LAUNCH_RANK_MEMORY_REFUSED);
         break;
+    case LAUNCH_RANK_NOT_PREPARED:
     case LAUNCH_RANK_NOT_STARTED:
-        blame(s, LAUNCH_CAUSE_START, event->rank, event->value);
+        blame(s, event->kind == LAUNCH_RANK_NOT_STARTED ? LAUNCH_CAUSE_START : LAUNCH_CAUSE_PREPARE,
+              event->rank, event->value);
         if (s->phase == RUNNING || s->phase == NOTICE)
             start_ending(s, LAUNCH_SIGNAL_RANKS, SIGTERM);
         break;

@@ -27,6 +27,7 @@ int launch_verdict_code(const struct launch_verdict *verdict)
         return LAUNCH_EXIT_SIGNAL + verdict->value;
     case LAUNCH_CAUSE_TIMEOUT:
         return LAUNCH_EXIT_TIMEOUT;
+    case LAUNCH_CAUSE_PREPARE:
     case LAUNCH_CAUSE_STRICT:
     case LAUNCH_CAUSE_KEEPER:
     case LAUNCH_CAUSE_OUTPUT:
@@ -94,6 +95,10 @@ void launch_verdict_text(const struct launch_verdict *verdict, const struct laun
     case LAUNCH_CAUSE_START:
         put_start(verdict, job, text_out, bytes);
         return;
+    case LAUNCH_CAUSE_PREPARE:
+        snprintf(text_out, bytes, "rank %d cannot be started: %s", verdict->rank,
+                 strerror(-verdict->value));
+        break;
     case LAUNCH_CAUSE_STRICT:
         snprintf(text_out, bytes, "nothing runs unbound with --strict");
         break;

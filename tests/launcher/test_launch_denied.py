@@ -9,8 +9,8 @@ import struct
 import pytest
 
 SYSCALLS = {
-    "x86_64": (0xC000003E, {"set_mempolicy": 238, "sched_setaffinity": 203}),
-    "aarch64": (0xC00000B7, {"set_mempolicy": 237, "sched_setaffinity": 122}),
+    "x86_64": (0xC000003E, {"set_mempolicy": 238, "sched_setaffinity": 203, "pipe2": 293}),
+    "aarch64": (0xC00000B7, {"set_mempolicy": 237, "sched_setaffinity": 122, "pipe2": 59}),
 }
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 
@@ -82,3 +82,14 @@ def test_without_binding_nothing_is_asked_for(launcher):
     result = launcher.run("-n", "2", "--no-bind", "true", preexec_fn=forbidding("set_mempolicy", errno.EPERM))
     assert result.returncode == 0
     assert "memory" not in result.stderr
+
+
+def test_what_we_cannot_do_is_our_trouble(launcher):
+    """No pipes: the launcher fails before it starts anything, and says so."""
+    result = launcher.run("-n", "2", "echo", "hi", preexec_fn=forbidding("pipe2", errno.EMFILE))
+    assert result.returncode == 125
+    assert result.stdout == ""
+    assert "Too many open files" in result.stderr.splitlines()[-1]
+    result = launcher.run("-n", "1", "echo", "hi", preexec_fn=forbidding("pipe2", errno.EMFILE))
+    assert result.returncode == 125
+    assert "rank 0 cannot be started: Too many open files" in result.stderr
