@@ -100,6 +100,18 @@ def test_a_rank_does_not_come(fresh_ranks):
     assert code == errno.ETIMEDOUT and "0" in text and "2" in text, text
 
 
+def join_for_a_while() -> tuple[int, str]:
+    return error_of(lambda: shmrt.init(settings={"rendezvous_timeout": 2}))
+
+
+def test_two_processes_claim_one_rank(fresh_ranks):
+    """As when a second job takes the port or the job key of the first."""
+    outcomes = fresh_ranks(2, {"RANK": "0"}).call(join_for_a_while)
+    assert {code for code, _ in outcomes} >= {errno.EADDRINUSE}, outcomes
+    assert all(code for code, _ in outcomes)
+    assert all("rank 0" in text for code, text in outcomes if code == errno.EADDRINUSE), outcomes
+
+
 def interrupted() -> tuple[tuple[int, str], tuple[int, str]]:
     return wait_for_others(), error_of(lambda: shmrt.barrier())
 
