@@ -53,7 +53,7 @@ int shmrt_params_from_env(struct shmrt_params *params, struct shmrt_error *error
                                    "%s is set but %s is not; set both or neither",
                                    rank ? launchers[i].rank : launchers[i].size,
                                    rank ? launchers[i].size : launchers[i].rank);
-        int n, r;
+        int n = 0, r = 0;
         int rc = parse_int(launchers[i].size, size, 1, SHMRT_MAX_RANKS, &n, error_out);
         if (!rc)
             rc = parse_int(launchers[i].rank, rank, 0, n - 1, &r, error_out);
