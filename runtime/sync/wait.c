@@ -25,22 +25,6 @@ enum { PAUSES_A_LOOK = 32, YIELDS_A_CHECK = 16 };
 /* A death is noticed this late at worst; 20 wake-ups a second cost nothing that shows. */
 #define SLICE_NS INT64_C(50000000)
 
-bool shmrt_sync_has_membarrier(void)
-{
-    long known = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
-    return known >= 0 && (known & MEMBARRIER_CMD_GLOBAL_EXPEDITED) &&
-           syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
-}
-
-void shmrt_wake(struct shmrt_sync *sync, int rank, int lane)
-{
-    _Atomic uint32_t *asleep = &sync->peers[rank].sleep[lane].asleep;
-    /* One waker of several does the system call. The value has to change, or a sleeper that has
-     * looked at the flag but is not yet in the kernel would miss the wake-up. */
-    if (atomic_exchange_explicit(asleep, 0, memory_order_relaxed))
-        syscall(SYS_futex, asleep, FUTEX_WAKE, 1, NULL, NULL, 0);
-}
-
 static void sleep_once(struct shmrt_sync *sync, const struct shmrt_wait *wait, int64_t slice_ns)
 {
     _Atomic uint32_t *asleep = &sync->peers[sync->rank].sleep[wait->lane].asleep;

@@ -40,35 +40,22 @@ struct denial {
     const char *line; /* what the log has to say, or NULL for silence */
 };
 
-struct heard {
-    int lines;
-    char text[512];
-};
-
-static void hear(enum shmrt_log_level level, const char *line, void *arg)
-{
-    struct heard *heard = arg;
-    (void)level;
-    heard->lines++;
-    snprintf(heard->text, sizeof heard->text, "%s", line);
-}
-
 static int work_without(struct rank *rank)
 {
     const struct denial *denial = rank->arg;
-    struct heard heard = {0};
+    struct ranks_heard heard = {0};
     static const char *const settings[] = {"spin=0", "yield=0", NULL};
     struct shmrt_comm *comm = NULL;
     struct shmrt_params params = {.rank = rank->rank,
                                   .size = rank->size,
                                   .job = rank->job,
                                   .settings = settings,
-                                  .log = hear,
+                                  .log = ranks_hear,
                                   .log_arg = &heard};
     CHECK(deny(denial->number, denial->code));
     CHECK(shmrt_comm_create(&params, &comm, NULL) == 0);
     CHECK(heard.lines == (denial->line ? 1 : 0));
-    CHECK(!denial->line || strstr(heard.text, denial->line));
+    CHECK(!denial->line || strstr(heard.last, denial->line));
     for (int i = 0; i < 50; i++) {
         int64_t x = rank->rank + 1;
         CHECK(shmrt_allreduce(comm, &x, &x, 1, SHMRT_INT64, SHMRT_PROD) == 0 && x == 6);

@@ -18,12 +18,6 @@
 
 enum { VICTIM = 1, COUNT = 100000 };
 
-static void nap_ms(long ms)
-{
-    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&t, NULL);
-}
-
 /* All-reduces of both algorithms until one fails; the error's code. */
 static int reduce_until_error(struct shmrt_comm *comm)
 {
@@ -72,7 +66,7 @@ static int outlive(struct rank *rank)
 static void kill_victim(const pid_t *pids, void *arg)
 {
     (void)arg;
-    nap_ms(300);
+    ranks_nap_ms(300);
     kill(pids[VICTIM], SIGKILL);
 }
 
@@ -109,9 +103,9 @@ static int meet_deadline(struct rank *rank)
 static void stop_victim(const pid_t *pids, void *arg)
 {
     (void)arg;
-    nap_ms(300);
+    ranks_nap_ms(300);
     kill(pids[VICTIM], SIGSTOP);
-    nap_ms(1500);
+    ranks_nap_ms(1500);
     kill(pids[VICTIM], SIGCONT);
 }
 
@@ -211,7 +205,7 @@ static int barrier_until_error(struct shmrt_comm *comm)
 
 static void *abort_soon(void *comm)
 {
-    nap_ms(200);
+    ranks_nap_ms(200);
     shmrt_comm_abort(comm, "out of tokens");
     return NULL;
 }
@@ -225,7 +219,7 @@ static int abort_while_waiting(struct rank *rank)
     if (aborts)
         CHECK(pthread_create(&helper, NULL, abort_soon, comm) == 0);
     if (rank->rank == 2)
-        nap_ms(400); /* keeps the others waiting */
+        ranks_nap_ms(400); /* keeps the others waiting */
     CHECK(barrier_until_error(comm) == -ECONNABORTED);
     CHECK(says(comm, "rank 1 aborted: out of tokens"));
     if (aborts)
@@ -264,7 +258,7 @@ static int interrupt_rank_0(struct rank *rank)
     if (rank->rank == 0) {
         CHECK(shmrt_barrier(comm) == -ECANCELED && says(comm, "interrupted"));
     } else {
-        nap_ms(800);
+        ranks_nap_ms(800);
         CHECK(barrier_until_error(comm) == -ECONNABORTED && says(comm, "rank 0 was interrupted"));
     }
     shmrt_comm_destroy(comm);

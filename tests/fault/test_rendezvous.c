@@ -19,12 +19,6 @@
 
 #include <cmocka.h>
 
-static void nap_ms(long ms)
-{
-    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&t, NULL);
-}
-
 static void run_processes(int size, rank_body body, void *arg, const char *const *settings)
 {
     struct ranks_run run = {
@@ -95,13 +89,13 @@ static int take_a_taken_rank(struct rank *rank)
     rank->size = 2;
     if (rank->rank == 2) {
         rank->rank = 0;
-        nap_ms(200);
+        ranks_nap_ms(200);
         CHECK(!rank_comm(rank, &error));
         CHECK_ERROR(error, -EADDRINUSE, "two jobs share this key");
         return 0;
     }
     if (rank->rank == 1)
-        nap_ms(2500);
+        ranks_nap_ms(2500);
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     CHECK(comm && shmrt_barrier(comm) == 0);
     shmrt_comm_destroy(comm);
@@ -215,7 +209,7 @@ static void disturb(const pid_t *pids, void *arg)
     (void)arg;
     char name[108], rubbish[2048];
     for (int i = 0; !find_name(name) && i < 500; i++)
-        nap_ms(2);
+        ranks_nap_ms(2);
     for (size_t i = 0; i < sizeof rubbish; i++)
         rubbish[i] = (char)(i * 37);
     for (size_t i = 0; i < 60; i++) {
@@ -236,7 +230,7 @@ static void disturb(const pid_t *pids, void *arg)
 static int meet_late(struct rank *rank)
 {
     if (rank->rank == 1)
-        nap_ms(700);
+        ranks_nap_ms(700);
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     CHECK(comm && shmrt_barrier(comm) == 0);
     shmrt_comm_destroy(comm);
@@ -268,7 +262,7 @@ static void name_held_by_another_user_is_passed_by(void **state)
         _exit(shmrt_comm_create(&params, &comm, NULL) ? 0 : 1);
     }
     while (!find_name(name))
-        nap_ms(2);
+        ranks_nap_ms(2);
     kill(scout, SIGKILL);
     waitpid(scout, NULL, 0);
     assert_int_equal(pipe(ready), 0);

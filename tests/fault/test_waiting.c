@@ -31,12 +31,6 @@ static double cpu_s(void)
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
-static void nap_ms(long ms)
-{
-    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&t, NULL);
-}
-
 /* Every wait goes to sleep at once. A lost wake-up would last a whole slice. */
 static int sleep_in_every_wait(struct rank *rank)
 {
@@ -71,35 +65,22 @@ static void sleepers_are_woken(void **state)
     }
 }
 
-struct heard {
-    int lines;
-    char text[512];
-};
-
-static void hear(enum shmrt_log_level level, const char *line, void *arg)
-{
-    struct heard *heard = arg;
-    (void)level;
-    heard->lines++;
-    snprintf(heard->text, sizeof heard->text, "%s", line);
-}
-
 static int wait_long(struct rank *rank)
 {
-    struct heard heard = {0};
+    struct ranks_heard heard = {0};
     static const char *const settings[] = {"warn=0.2", NULL};
     struct shmrt_comm *comm = NULL;
     struct shmrt_params params = {.rank = rank->rank,
                                   .size = rank->size,
                                   .job = rank->job,
                                   .settings = settings,
-                                  .log = hear,
+                                  .log = ranks_hear,
                                   .log_arg = &heard};
     CHECK(shmrt_comm_create(&params, &comm, NULL) == 0 && shmrt_barrier(comm) == 0);
     heard.lines = 0;
     double cpu = cpu_s(), start = now_s();
     if (rank->rank == 1)
-        nap_ms(1500);
+        ranks_nap_ms(1500);
     CHECK(shmrt_barrier(comm) == 0);
     if (rank->rank == 0) {
         struct shmrt_counters counters;
@@ -107,7 +88,7 @@ static int wait_long(struct rank *rank)
         CHECK(counters.sleeps > 0 && counters.wait_ns > 0);
         CHECK(cpu_s() - cpu < (now_s() - start) / 4);
         CHECK(heard.lines == 1);
-        CHECK(strstr(heard.text, "for rank 1 (pid") && strstr(heard.text, "barrier #2"));
+        CHECK(strstr(heard.last, "for rank 1 (pid") && strstr(heard.last, "barrier #2"));
     }
     shmrt_comm_destroy(comm);
     return 0;

@@ -25,6 +25,20 @@ void ranks_unique_job(char out[64])
              (unsigned long)now.tv_nsec);
 }
 
+void ranks_nap_ms(long ms)
+{
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&t, NULL);
+}
+
+void ranks_hear(enum shmrt_log_level level, const char *line, void *arg)
+{
+    struct ranks_heard *heard = arg;
+    (void)level;
+    heard->lines++;
+    snprintf(heard->last, sizeof heard->last, "%s", line);
+}
+
 struct shmrt_comm *rank_comm(struct rank *rank, struct shmrt_error *error_out)
 {
     struct shmrt_comm *comm = NULL;

@@ -55,6 +55,16 @@ void ranks_run_well(struct ranks_run *run);
 /** A communicator for a body; on failure NULL, with the words in @error_out. */
 struct shmrt_comm *rank_comm(struct rank *rank, struct shmrt_error *error_out);
 
+void ranks_nap_ms(long ms);
+
+/** What a communicator logged: pass ranks_hear as its log and one of these as its log_arg. */
+struct ranks_heard {
+    int lines;
+    char last[SHMRT_ERROR_TEXT_BYTES];
+};
+
+void ranks_hear(enum shmrt_log_level level, const char *line, void *heard);
+
 /** A job key that no other test uses at this time. */
 void ranks_unique_job(char out[64]);
 
