@@ -9,7 +9,13 @@ import time
 import pytest
 from launching import LIMIT_S, eventually
 
-WAIT = "import time; print('ready', flush=True); time.sleep(600)"
+# Naps, since Python does not run the handler of a signal that came just before a long sleep.
+WAIT = """
+import time
+print('ready', flush=True)
+while True:
+    time.sleep(0.05)
+"""
 STUBBORN = """
 import signal, time
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -145,14 +151,11 @@ def test_ignored_signals_stay_ignored(launcher):
 
 def test_user_signals_reach_the_ranks(launcher):
     code = """
-import signal, sys
-def answer(*_):
-    print('got it', flush=True)
-    sys.exit(0)
-signal.signal(signal.SIGUSR1, answer)
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 print('ready', flush=True)
-while True:
-    signal.pause()
+signal.sigwait([signal.SIGUSR1])
+print('got it', flush=True)
 """
     process = when_ready(launcher.start("-n", "2", *launcher.python(code)), 2)
     process.send_signal(signal.SIGUSR1)
@@ -210,6 +213,16 @@ def test_nothing_is_left_after_kill_9(launcher, victim):
     eventually(lambda: not launcher.relatives(), "nothing is left", 10)
 
 
+def test_ranks_die_with_both_their_keepers(launcher):
+    process = when_ready(launcher.start("-n", "2", *launcher.python(STUBBORN)), 2)
+    (keeper,) = (pid for pid, line in launcher.relatives().items() if line.startswith("shm-keeper"))
+    os.kill(keeper, signal.SIGSTOP)  # so that it cannot act on the launcher's death
+    process.kill()
+    process.wait(LIMIT_S)
+    os.kill(keeper, signal.SIGKILL)
+    eventually(lambda: not launcher.relatives(), "nothing is left", 10)
+
+
 def test_nothing_is_left_after_a_failure(launcher):
     process = family(launcher, "--grace", "0.3", then="exit 3")
     code, _, _ = ending(process)
@@ -244,7 +257,7 @@ def test_a_slow_filter_behind_a_rank_may_finish(launcher):
 def test_stopped_ranks_still_end(launcher):
     process = when_ready(launcher.start("-n", "2", *launcher.python(WAIT)), 2)
     for pid, line in launcher.relatives().items():
-        if "time.sleep" in line and "shm-launch" not in line:
+        if "time.sleep" in line and launcher.binary not in line:
             os.kill(pid, signal.SIGSTOP)
     process.send_signal(signal.SIGTERM)
     code, _, _ = ending(process)

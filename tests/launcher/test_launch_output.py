@@ -60,6 +60,21 @@ for i in range({lines}):
     assert seen == [lines] * ranks
 
 
+def test_two_jobs_into_one_pipe_keep_their_lines_whole(launcher):
+    """A pipe takes a write of up to 4 KiB in one piece, and no line is split over two writes."""
+    code = "for i in range(4000): print(str(i) * (i % 700) + '.')"
+    job = " ".join([launcher.binary, "-n", "2", "--no-prefix", sys.executable, "-c", f'"{code}"'])
+    result = subprocess.run(
+        ["bash", "-c", f"({job} & {job} & wait) | cat"],
+        capture_output=True,
+        text=True,
+        env=launcher.environment(PYTHONUNBUFFERED=""),
+        timeout=LIMIT_S,
+    )
+    expected = sorted([str(i) * (i % 700) + "." for i in range(4000)] * 4)
+    assert sorted(result.stdout.splitlines()) == expected
+
+
 def test_a_line_longer_than_any_buffer(launcher):
     size = 3 * 1024 * 1024 + 17
     code = f"import os; os.environ['RANK'] == '1' and print('x' * {size})"

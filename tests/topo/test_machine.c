@@ -137,6 +137,8 @@ static int bind_and_look(void)
     int rc = shmrt_plan_apply(rank, &applied);
     if (rc != (applied.cpus ? applied.cpus : applied.memory) || applied.cpus)
         return 2;
+    if (applied.memory && applied.memory != -EPERM && applied.memory != -ENOSYS)
+        return 7;
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set))
         return 3;

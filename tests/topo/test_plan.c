@@ -483,6 +483,22 @@ static void memory_comes_from_the_nearest_node_that_may_give_it(void **state)
     shmrt_machine_destroy(machine);
 }
 
+/* HBM is a tier to be asked for, not a stand-in. */
+static void memory_without_cpus_stands_in_for_nothing(void **state)
+{
+    (void)state;
+    const struct shmrt_placement_request request = {.per = SHMRT_PLACE_PACKAGE};
+    struct shmrt_machine *machine = machine_from(HBM);
+    machine->nodes[0].allowed = false;
+    assert_plan(
+        machine, &request,
+        "0  package 0  node 0  cores 0-7  cpus 0-15  memory 2  threads 8\n"
+        "1  package 1  node 2  cores 8-15  cpus 16-31  memory 2  threads 8\n"
+        "note: rank 0: its NUMA node 0 has no memory that is allowed; it takes that of node "
+        "2\n");
+    shmrt_machine_destroy(machine);
+}
+
 static void more_cpus_than_a_word_or_a_cpu_set_holds(void **state)
 {
     (void)state;
@@ -503,6 +519,7 @@ int main(void)
         cmocka_unit_test(a_cpuset_on_one_socket_leaves_the_other_alone),
         cmocka_unit_test(unequal_places_are_trimmed_to_one_core_of_difference),
         cmocka_unit_test(memory_comes_from_the_nearest_node_that_may_give_it),
+        cmocka_unit_test(memory_without_cpus_stands_in_for_nothing),
         cmocka_unit_test(more_cpus_than_a_word_or_a_cpu_set_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
