@@ -24,6 +24,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 BATCH = 32
 MATCHES = 3
+DIMENSIONS = 384
 FP32_LIMIT = 1e-5
 BF16_FACTOR = 1.5
 GRACE_S = 3
@@ -83,7 +84,7 @@ def embed(model, batches, count, progress):
     """The embeddings of `count` sentences, in the corpus's order."""
     import torch
 
-    result = torch.zeros(count, 384)
+    result = torch.zeros(count, DIMENSIONS)
     for rows, token_ids, mask in progress(batches):
         result[rows] = model(token_ids, mask)[: len(rows)]
     return result
