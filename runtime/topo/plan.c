@@ -134,35 +134,24 @@ static bool is_in_reach(const struct shmrt_machine_node *node, const struct shmr
     }
 }
 
-static int plan_memory(const struct planner *p, size_t index)
+static enum reach plan_memory(const struct planner *p, struct shmrt_plan_rank *rank)
 {
-    struct shmrt_plan_rank *rank = &p->plan->ranks[index];
     rank->memory = p->request->memory;
     if (rank->memory == SHMRT_MEMORY_LOCAL)
-        return 0;
+        return REACH_NODES;
     bool found = false;
     enum reach reach = REACH_NODES;
-    for (; reach < REACH_COUNT && !found; reach += !found)
+    for (; reach < REACH_COUNT; reach++) {
         for (size_t i = 0; i < p->machine->node_count; i++)
             if (is_in_reach(&p->machine->nodes[i], rank, reach)) {
                 shmrt_bitmap_set(&rank->memory_nodes, p->machine->nodes[i].number);
                 found = true;
             }
-    if (!found) {
-        rank->memory = SHMRT_MEMORY_LOCAL;
-        return warn(p->plan,
-                    "rank %zu: no NUMA node with memory and CPUs is allowed; first touch decides "
-                    "where its pages are",
-                    index);
+        if (found)
+            return reach;
     }
-    char nodes[128];
-    shmrt_bitmap_format(&rank->memory_nodes, nodes, sizeof nodes);
-    return reach == REACH_NODES
-               ? 0
-               : warn(p->plan,
-                      "rank %zu: its NUMA node %zu has no memory that is allowed; it takes that of "
-                      "node %s",
-                      index, rank->node, nodes);
+    rank->memory = SHMRT_MEMORY_LOCAL;
+    return reach;
 }
 
 /* How many cores of @node, a position, can be used, and how many of them the slice has. */
@@ -182,31 +171,64 @@ static bool has_part_of_a_node(const struct planner *p, struct shmrt_slice slice
            cores_of_node(p, last, slice) < cores_of_node(p, last, all);
 }
 
+/* Ranks that one sentence is about. */
+struct some_ranks {
+    uint64_t word;
+};
+
+static void add_rank(struct some_ranks *some, size_t rank)
+{
+    some->word |= UINT64_C(1) << rank;
+}
+
+/* "rank 3" or "ranks 0-2,5", and then @one or @many. */
+static int warn_ranks(struct shmrt_plan *plan, struct some_ranks some, const char *one,
+                      const char *many)
+{
+    const struct shmrt_bitmap set = {.bits = SHMRT_MAX_RANKS, .words = &some.word};
+    char list[256];
+    shmrt_bitmap_format(&set, list, sizeof list);
+    switch (shmrt_bitmap_count(&set)) {
+    case 0:
+        return 0;
+    case 1:
+        return warn(plan, "rank %s %s", list, one);
+    default:
+        return warn(plan, "ranks %s %s", list, many);
+    }
+}
+
 static int warn_spans(const struct planner *p)
 {
-    uint64_t packages_word = 0, nodes_word = 0;
-    const struct shmrt_bitmap over_packages = {.bits = SHMRT_MAX_RANKS, .words = &packages_word};
-    const struct shmrt_bitmap over_nodes = {.bits = SHMRT_MAX_RANKS, .words = &nodes_word};
+    struct some_ranks over_packages = {0}, over_nodes = {0};
     for (size_t i = 0; i < p->plan->rank_count; i++) {
         const struct shmrt_plan_rank *rank = &p->plan->ranks[i];
         if (shmrt_bitmap_count(&rank->packages) > 1)
-            packages_word |= UINT64_C(1) << i;
+            add_rank(&over_packages, i);
         else if (shmrt_bitmap_count(&rank->nodes) > 1 && has_part_of_a_node(p, p->places.slices[i]))
-            nodes_word |= UINT64_C(1) << i;
+            add_rank(&over_nodes, i);
     }
-    char list[256];
-    int rc = 0;
-    shmrt_bitmap_format(&over_packages, list, sizeof list);
-    if (packages_word)
-        rc = warn(p->plan,
-                  "rank%s %s: cores on more than one socket, whose threads wait for the link "
-                  "between the two",
-                  shmrt_bitmap_count(&over_packages) > 1 ? "s" : "", list);
-    shmrt_bitmap_format(&over_nodes, list, sizeof list);
-    if (rc == 0 && nodes_word)
-        rc = warn(p->plan, "rank%s %s: cores on more than one NUMA node, and a part of one only",
-                  shmrt_bitmap_count(&over_nodes) > 1 ? "s" : "", list);
-    return rc;
+    int rc = warn_ranks(p->plan, over_packages,
+                        "has cores on more than one socket, and waits for the link between them",
+                        "have cores on more than one socket, and wait for the link between them");
+    return rc ? rc
+              : warn_ranks(p->plan, over_nodes,
+                           "has cores on more than one NUMA node, and only a part of one",
+                           "have cores on more than one NUMA node, and only a part of one");
+}
+
+static int warn_memory(const struct planner *p, const struct some_ranks ranks_of[REACH_COUNT + 1])
+{
+    const struct some_ranks far = {ranks_of[REACH_PACKAGES].word | ranks_of[REACH_MACHINE].word};
+    int rc = warn_ranks(
+        p->plan, far, "cannot take memory on its NUMA node, and takes it from the nearest one",
+        "cannot take memory on their NUMA nodes, and take it from the nearest ones");
+    return rc ? rc
+              : warn_ranks(p->plan, ranks_of[REACH_COUNT],
+                           "finds no NUMA node with memory and CPUs that it may use: first touch "
+                           "decides where its pages are",
+                           "find no NUMA node with memory and CPUs that they may use: first touch "
+                           "decides where their pages are");
 }
 
 static int warn_idle(const struct planner *p)
@@ -246,18 +268,23 @@ static int warn_shared(const struct planner *p)
 
 static int build(struct planner *p)
 {
+    struct some_ranks ranks_of[REACH_COUNT + 1] = {0};
     p->plan->ranks = calloc(p->places.ranks, sizeof *p->plan->ranks);
     if (!p->plan->ranks)
         return -ENOMEM;
     p->plan->rank_count = p->places.ranks;
-    int rc = warn_shared(p);
+    int rc = 0;
     for (size_t i = 0; i < p->places.ranks && rc == 0; i++) {
         rc = alloc_rank(p, &p->plan->ranks[i]);
         if (rc == 0) {
             plan_cores(p, p->places.slices[i], &p->plan->ranks[i]);
-            rc = plan_memory(p, i);
+            add_rank(&ranks_of[plan_memory(p, &p->plan->ranks[i])], i);
         }
     }
+    if (rc == 0)
+        rc = warn_shared(p);
+    if (rc == 0)
+        rc = warn_memory(p, ranks_of);
     if (rc == 0)
         rc = warn_spans(p);
     return rc ? rc : warn_idle(p);

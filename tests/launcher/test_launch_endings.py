@@ -260,8 +260,9 @@ def test_stopped_ranks_still_end(launcher):
         if "time.sleep" in line and launcher.binary not in line:
             os.kill(pid, signal.SIGSTOP)
     process.send_signal(signal.SIGTERM)
-    code, _, _ = ending(process)
+    code, _, err = ending(process)
     assert code == 143
+    assert "2 ranks were ended" in err, "by SIGTERM, which they got when they went on"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")

@@ -39,8 +39,8 @@ static void a_saved_topology_is_read_with_its_cpuset(void **state)
     assert_string_equal(
         text, "0  package 0  node 0  cores 0-1  cpus 2,4,6  memory 0  threads 2\n"
               "1  package 1  node 1  cores 2-3  cpus 1,3,5,7  memory 0  threads 2\n"
-              "note: rank 1: its NUMA node 1 has no memory that is allowed; it takes that of node "
-              "0\n");
+              "note: rank 1 cannot take memory on its NUMA node, and takes it from the nearest "
+              "one\n");
     free(text);
     shmrt_machine_destroy(machine);
 }

@@ -31,7 +31,7 @@ static const struct {
     {DUAL,
      {.ranks = 1},
      "0  package 0 (of 0-1)  node 0 (of 0-1)  cores 0-7  cpus 0-15  memory 0-1  threads 8\n"
-     "note: rank 0: cores on more than one socket, whose threads wait for the link between the two\n"},
+     "note: rank 0 has cores on more than one socket, and waits for the link between them\n"},
     {DUAL,
      {.ranks = 2},
      "0  package 0  node 0  cores 0-3  cpus 0-7  memory 0  threads 4\n"
@@ -41,7 +41,7 @@ static const struct {
      "0  package 0  node 0  cores 0-2  cpus 0-5  memory 0  threads 3\n"
      "1  package 0 (of 0-1)  node 0 (of 0-1)  cores 3-4  cpus 6-9  memory 0-1  threads 2\n"
      "2  package 1  node 1  cores 5-7  cpus 10-15  memory 1  threads 3\n"
-     "note: rank 1: cores on more than one socket, whose threads wait for the link between the two\n"},
+     "note: rank 1 has cores on more than one socket, and waits for the link between them\n"},
     {DUAL,
      {.ranks = 4},
      "0  package 0  node 0  cores 0-1  cpus 0-3  memory 0  threads 2\n"
@@ -76,7 +76,7 @@ static const struct {
     {NPS4,
      {.ranks = 1},
      "0  package 0 (of 0-1)  node 0 (of 0-7)  cores 0-31  cpus 0-31  memory 0-7  threads 32\n"
-     "note: rank 0: cores on more than one socket, whose threads wait for the link between the two\n"},
+     "note: rank 0 has cores on more than one socket, and waits for the link between them\n"},
     {NPS4,
      {.ranks = 2},
      "0  package 0  node 0 (of 0-3)  cores 0-15  cpus 0-15  memory 0-3  threads 16\n"
@@ -86,8 +86,8 @@ static const struct {
      "0  package 0  node 0 (of 0-2)  cores 0-10  cpus 0-10  memory 0-2  threads 11\n"
      "1  package 1 (of 0-1)  node 3 (of 2-5)  cores 11-21  cpus 11-21  memory 2-5  threads 11\n"
      "2  package 1  node 6 (of 5-7)  cores 22-31  cpus 22-31  memory 5-7  threads 10\n"
-     "note: rank 1: cores on more than one socket, whose threads wait for the link between the two\n"
-     "note: ranks 0,2: cores on more than one NUMA node, and a part of one only\n"},
+     "note: rank 1 has cores on more than one socket, and waits for the link between them\n"
+     "note: ranks 0,2 have cores on more than one NUMA node, and only a part of one\n"},
     {NPS4,
      {.ranks = 4},
      "0  package 0  node 0 (of 0-1)  cores 0-7  cpus 0-7  memory 0-1  threads 8\n"
@@ -101,8 +101,8 @@ static const struct {
      "2  package 1 (of 0-1)  node 4 (of 3-4)  cores 13-19  cpus 13-19  memory 3-4  threads 7\n"
      "3  package 1  node 5 (of 5-6)  cores 20-25  cpus 20-25  memory 5-6  threads 6\n"
      "4  package 1  node 7 (of 6-7)  cores 26-31  cpus 26-31  memory 6-7  threads 6\n"
-     "note: rank 2: cores on more than one socket, whose threads wait for the link between the two\n"
-     "note: ranks 0-1,3-4: cores on more than one NUMA node, and a part of one only\n"},
+     "note: rank 2 has cores on more than one socket, and waits for the link between them\n"
+     "note: ranks 0-1,3-4 have cores on more than one NUMA node, and only a part of one\n"},
     {NPS4,
      {.ranks = 6},
      "0  package 0  node 0 (of 0-1)  cores 0-5  cpus 0-5  memory 0-1  threads 6\n"
@@ -111,7 +111,7 @@ static const struct {
      "3  package 1  node 4 (of 4-5)  cores 16-21  cpus 16-21  memory 4-5  threads 6\n"
      "4  package 1  node 6 (of 5-6)  cores 22-26  cpus 22-26  memory 5-6  threads 5\n"
      "5  package 1  node 7 (of 6-7)  cores 27-31  cpus 27-31  memory 6-7  threads 5\n"
-     "note: ranks 0-5: cores on more than one NUMA node, and a part of one only\n"},
+     "note: ranks 0-5 have cores on more than one NUMA node, and only a part of one\n"},
     {NPS4,
      {.ranks = 8},
      "0  package 0  node 0  cores 0-3  cpus 0-3  memory 0  threads 4\n"
@@ -125,7 +125,7 @@ static const struct {
     {HBM,
      {.ranks = 1},
      "0  package 0 (of 0-1)  node 0 (of 0,2)  cores 0-15  cpus 0-31  memory 0,2  threads 16\n"
-     "note: rank 0: cores on more than one socket, whose threads wait for the link between the two\n"},
+     "note: rank 0 has cores on more than one socket, and waits for the link between them\n"},
     {HBM,
      {.ranks = 2},
      "0  package 0  node 0  cores 0-7  cpus 0-15  memory 0  threads 8\n"
@@ -135,7 +135,7 @@ static const struct {
      "0  package 0  node 0  cores 0-4  cpus 0-9  memory 0  threads 5\n"
      "1  package 0 (of 0-1)  node 0 (of 0,2)  cores 5-10  cpus 10-21  memory 0,2  threads 6\n"
      "2  package 1  node 2  cores 11-15  cpus 22-31  memory 2  threads 5\n"
-     "note: rank 1: cores on more than one socket, whose threads wait for the link between the two\n"},
+     "note: rank 1 has cores on more than one socket, and waits for the link between them\n"},
     {HBM,
      {.ranks = 4},
      "0  package 0  node 0  cores 0-3  cpus 0-7  memory 0  threads 4\n"
@@ -149,7 +149,7 @@ static const struct {
      "2  package 1 (of 0-1)  node 2 (of 0,2)  cores 7-9  cpus 14-19  memory 0,2  threads 3\n"
      "3  package 1  node 2  cores 10-12  cpus 20-25  memory 2  threads 3\n"
      "4  package 1  node 2  cores 13-15  cpus 26-31  memory 2  threads 3\n"
-     "note: rank 2: cores on more than one socket, whose threads wait for the link between the two\n"},
+     "note: rank 2 has cores on more than one socket, and waits for the link between them\n"},
     {HBM,
      {.ranks = 6},
      "0  package 0  node 0  cores 0-2  cpus 0-5  memory 0  threads 3\n"
@@ -178,7 +178,7 @@ static const struct {
      "1  package 0  node 2 (of 1-2)  cores 8-14  cpus 8-14  memory 1-2  threads 7\n"
      "2  package 1  node 3 (of 3-4)  cores 15-22  cpus 15-22  memory 3-4  threads 8\n"
      "3  package 1  node 5 (of 4-5)  cores 23-29  cpus 23-29  memory 4-5  threads 7\n"
-     "note: ranks 0-3: cores on more than one NUMA node, and a part of one only\n"},
+     "note: ranks 0-3 have cores on more than one NUMA node, and only a part of one\n"},
     {SNC3,
      {.ranks = 6},
      "0  package 0  node 0  cores 0-4  cpus 0-4  memory 0  threads 5\n"
@@ -197,7 +197,7 @@ static const struct {
      "5  package 1  node 4 (of 3-4)  cores 19-22  cpus 19-22  memory 3-4  threads 4\n"
      "6  package 1  node 4 (of 4-5)  cores 23-25  cpus 23-25  memory 4-5  threads 3\n"
      "7  package 1  node 5  cores 26-29  cpus 26-29  memory 5  threads 4\n"
-     "note: ranks 1-2,5-6: cores on more than one NUMA node, and a part of one only\n"},
+     "note: ranks 1-2,5-6 have cores on more than one NUMA node, and only a part of one\n"},
     {THREE_L3,
      {.ranks = 2},
      "0  package 0  node 0  cores 0-2  cpus 0-2  memory 0  threads 3\n"
@@ -459,16 +459,13 @@ static void memory_comes_from_the_nearest_node_that_may_give_it(void **state)
     machine->nodes[0].allowed = false;
     machine->nodes[3].memory_bytes = 0;
     const struct shmrt_placement_request four = {.ranks = 4};
-    assert_plan(
-        machine, &four,
-        "0  package 0  node 0  cores 0  cpus 0  memory 1  threads 1\n"
-        "1  package 0  node 1  cores 1  cpus 1  memory 1  threads 1\n"
-        "2  package 1  node 2  cores 2  cpus 2  memory 2  threads 1\n"
-        "3  package 1  node 3  cores 3  cpus 3  memory 2  threads 1\n"
-        "note: rank 0: its NUMA node 0 has no memory that is allowed; it takes that of node "
-        "1\n"
-        "note: rank 3: its NUMA node 3 has no memory that is allowed; it takes that of node "
-        "2\n");
+    assert_plan(machine, &four,
+                "0  package 0  node 0  cores 0  cpus 0  memory 1  threads 1\n"
+                "1  package 0  node 1  cores 1  cpus 1  memory 1  threads 1\n"
+                "2  package 1  node 2  cores 2  cpus 2  memory 2  threads 1\n"
+                "3  package 1  node 3  cores 3  cpus 3  memory 2  threads 1\n"
+                "note: ranks 0,3 cannot take memory on their NUMA nodes, and take it from the "
+                "nearest ones\n");
     assert_plan(machine, &request,
                 "0  package 0  node 0 (of 0-1)  cores 0-1  cpus 0-1  memory 1  threads 2\n"
                 "1  package 1  node 2 (of 2-3)  cores 2-3  cpus 2-3  memory 2  threads 2\n");
@@ -476,10 +473,8 @@ static void memory_comes_from_the_nearest_node_that_may_give_it(void **state)
     assert_plan(machine, &request,
                 "0  package 0  node 0 (of 0-1)  cores 0-1  cpus 0-1  memory local  threads 2\n"
                 "1  package 1  node 2 (of 2-3)  cores 2-3  cpus 2-3  memory local  threads 2\n"
-                "note: rank 0: no NUMA node with memory and CPUs is allowed; first touch decides "
-                "where its pages are\n"
-                "note: rank 1: no NUMA node with memory and CPUs is allowed; first touch decides "
-                "where its pages are\n");
+                "note: ranks 0-1 find no NUMA node with memory and CPUs that they may use: first "
+                "touch decides where their pages are\n");
     shmrt_machine_destroy(machine);
 }
 
@@ -494,8 +489,7 @@ static void memory_without_cpus_stands_in_for_nothing(void **state)
         machine, &request,
         "0  package 0  node 0  cores 0-7  cpus 0-15  memory 2  threads 8\n"
         "1  package 1  node 2  cores 8-15  cpus 16-31  memory 2  threads 8\n"
-        "note: rank 0: its NUMA node 0 has no memory that is allowed; it takes that of node "
-        "2\n");
+        "note: rank 0 cannot take memory on its NUMA node, and takes it from the nearest one\n");
     shmrt_machine_destroy(machine);
 }
 
