@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from launching import LIMIT_S, eventually
@@ -263,6 +264,28 @@ def test_stopped_ranks_still_end(launcher):
     code, _, err = ending(process)
     assert code == 143
     assert "2 ranks were ended" in err, "by SIGTERM, which they got when they went on"
+
+
+def states(launcher):
+    """The scheduler's letter for launcher and ranks; the keeper goes on in any case."""
+    found = []
+    for pid, line in launcher.relatives().items():
+        if not line.startswith("shm-keeper"):
+            found.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+    return found
+
+
+def test_stop_and_go_on(launcher):
+    """What Ctrl-Z and fg do."""
+    process = when_ready(launcher.start("-n", "2", *launcher.python(WAIT)), 2)
+    process.send_signal(signal.SIGTSTP)
+    eventually(lambda: states(launcher) == ["T"] * 3, "launcher and ranks stop")
+    process.send_signal(signal.SIGCONT)
+    eventually(lambda: "T" not in states(launcher), "they go on")
+    process.send_signal(signal.SIGTERM)
+    code, _, err = ending(process)
+    assert code == 143
+    assert "2 ranks were ended" in err
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
