@@ -46,7 +46,7 @@ static int run(struct launch_options *options, const struct shmrt_plan *plan, ch
         launch_say("%s", error.text);
         return LAUNCH_EXIT_TROUBLE;
     }
-    launch_say_warnings(plan);
+    launch_say_warnings(options, plan);
     return launch_supervise(&job);
 }
 

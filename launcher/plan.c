@@ -48,8 +48,26 @@ const char *launch_own_threads(void)
     return threads && *threads ? threads : NULL;
 }
 
-void launch_say_warnings(const struct shmrt_plan *plan)
+/* The user's threads stay, even where they cannot all run at a time; but not in silence. */
+static void say_own_threads(const struct shmrt_plan *plan)
 {
+    const char *own = launch_own_threads();
+    unsigned long threads = own ? strtoul(own, NULL, 10) : 0;
+    for (size_t i = 0; i < plan->rank_count; i++) {
+        size_t cpus = shmrt_bitmap_count(&plan->ranks[i].cpus);
+        if (threads <= cpus)
+            continue;
+        launch_say("OMP_NUM_THREADS=%s is set and stays, but rank %zu has %zu CPU%s: its threads "
+                   "take turns",
+                   own, i, cpus, cpus == 1 ? "" : "s");
+        return;
+    }
+}
+
+void launch_say_warnings(const struct launch_options *options, const struct shmrt_plan *plan)
+{
+    if (!options->no_bind)
+        say_own_threads(plan);
     for (size_t i = 0; i < plan->warning_count; i++)
         launch_say("%s", plan->warnings[i]);
 }

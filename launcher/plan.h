@@ -17,6 +17,6 @@ int launch_show(const struct launch_options *options, const struct shmrt_machine
                 const struct shmrt_plan *plan) SHMRT_WARN_UNUSED;
 
 /** What a person should know before the start, as lines on standard error. */
-void launch_say_warnings(const struct shmrt_plan *plan);
+void launch_say_warnings(const struct launch_options *options, const struct shmrt_plan *plan);
 
 #endif

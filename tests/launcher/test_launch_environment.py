@@ -67,6 +67,13 @@ def test_threads_of_the_user_stay_and_show(launcher):
     assert "OMP_NUM_THREADS=3 is set and stays" in plan
 
 
+def test_more_threads_than_cpus_are_told(launcher):
+    result = launcher.run("-n", "2", "true", env={"OMP_NUM_THREADS": "1000"})
+    assert result.returncode == 0
+    assert result.stderr.count("OMP_NUM_THREADS=1000 is set and stays, but rank 0 has") == 1
+    assert "OMP" not in launcher.run("-n", "2", "true", env={"OMP_NUM_THREADS": "1"}).stderr
+
+
 def test_ranks_are_bound_as_planned(launcher):
     plan = launcher.run("-n", "2", "--dry-run").stdout
     rows = [line.split() for line in plan.splitlines() if re.match(r" +\d", line)]
