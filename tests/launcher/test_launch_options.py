@@ -110,20 +110,58 @@ def test_plan_without_binding(launcher):
     assert re.search(r"^ +0 .* any +any +8$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    ("name", "topology", "ranks"),
-    [
-        ("one-rank-per-socket", DUAL, 2),
-        ("one-rank-per-socket", "pack:2 numa:4 l3:2 core:2 pu:1", 2),
-        ("one-rank-per-numa-node", "pack:2 numa:4 l3:2 core:2 pu:1", 8),
-        ("one-rank-per-numa-node", "pack:2 [numa(memory=64GB)] [numa(memory=16GB)] l3:2 core:4 pu:2", 2),
-    ],
-)
-def test_installed_configurations(launcher, name, topology, ranks):
-    text = plan(launcher, "--config", name, "--topology", topology)
-    rows = [line.split() for line in text.splitlines() if re.match(r" +\d", line)]
-    assert [row[0] for row in rows] == [str(rank) for rank in range(ranks)]
-    assert "note:" not in text
+PLANS = [
+    (
+        "one-rank-per-socket",
+        "pack:2 numa:1 core:4 pu:2",
+        """\
+rank  package  nodes  cores  reserved  CPUs  memory  threads
+   0        0      0    0-3         -   0-7  bind 0        4
+   1        1      1    4-7         -  8-15  bind 1        4
+""",
+    ),
+    (
+        "one-rank-per-socket",
+        "pack:2 numa:4 l3:2 core:2 pu:1",
+        """\
+rank  package  nodes  cores  reserved   CPUs    memory  threads
+   0        0    0-3   0-15         -   0-15  bind 0-3       16
+   1        1    4-7  16-31         -  16-31  bind 4-7       16
+""",
+    ),
+    (
+        "one-rank-per-numa-node",
+        "pack:2 numa:3 l3:1 core:20 pu:2",
+        """\
+rank  package  nodes    cores  reserved     CPUs  memory  threads
+   0        0      0     0-19         -     0-39  bind 0       20
+   1        0      1    20-39         -    40-79  bind 1       20
+   2        0      2    40-59         -   80-119  bind 2       20
+   3        1      3    60-79         -  120-159  bind 3       20
+   4        1      4    80-99         -  160-199  bind 4       20
+   5        1      5  100-119         -  200-239  bind 5       20
+""",
+    ),
+    (
+        "one-rank-per-numa-node",
+        "pack:2 [numa(memory=64GB)] [numa(memory=16GB)] l3:2 core:4 pu:2",
+        """\
+rank  package  nodes  cores  reserved   CPUs  memory  threads
+   0        0      0    0-7         -   0-15  bind 0        8
+   1        1      2   8-15         -  16-31  bind 2        8
+""",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "topology", "table"), PLANS)
+def test_plans_of_the_configurations_that_come_along(launcher, name, topology, table):
+    assert plan(launcher, "--config", name, "--topology", topology).partition("\n\n")[2] == table
+
+
+def test_every_configuration_has_a_plan_here(launcher):
+    names = {path.stem for path in (MAN_PAGE.parents[1] / "configs").glob("*.yaml")}
+    assert names == {name for name, _, _ in PLANS}
 
 
 def test_configuration_by_folder_and_by_path(launcher, tmp_path):
