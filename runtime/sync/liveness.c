@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * liveness.c - whether an awaited rank can still come.
+ * liveness.c - whether every rank can still do its part in the call that is waited in.
  *
  * A pidfd tells a death within a millisecond, even when a forked worker of the dead rank still
- * holds its socket. The socket tells an orderly goodbye. Only the awaited rank is looked at: one
- * that took part to the end and then exited is no reason to fail.
+ * holds its socket. The socket tells an orderly goodbye.
+ *
+ * All ranks are looked at, not only the awaited one, which may be slow for long. That is no reason
+ * to fail for one that took part to the end and then went: a collective ends on no rank before
+ * every rank has posted all its flags, so while an awaited flag is missing nobody has finished.
  */
 #include "sync.h"
 
@@ -22,24 +25,45 @@ static bool is_readable(int fd, int wait_ms)
     return fd >= 0 && poll(&p, 1, wait_ms) > 0;
 }
 
-int shmrt_check_peer(struct shmrt_sync *sync, const struct shmrt_wait *wait)
+/* A rank whose socket or pidfd has something to say, -1 when all are silent. */
+static int find_gone(const struct shmrt_sync *sync)
 {
-    const struct shmrt_sync_peer *peer = &sync->peers[wait->peer];
+    struct pollfd fds[2 * SHMRT_MAX_RANKS];
+    for (int r = 0; r < sync->size; r++) { /* poll skips negative descriptors */
+        fds[2 * r] = (struct pollfd){.fd = sync->peers[r].socket, .events = POLLIN};
+        fds[2 * r + 1] = (struct pollfd){.fd = sync->peers[r].pidfd, .events = POLLIN};
+    }
+    if (poll(fds, 2 * (nfds_t)sync->size, 0) <= 0)
+        return -1;
+    int first = 0;
+    while (!fds[first].revents)
+        first++;
+    return first / 2;
+}
+
+/* How it went, in words. */
+static const char *how_gone(const struct shmrt_sync_peer *peer)
+{
     bool hung_up = is_readable(peer->socket, 0);
-    bool left = hung_up && shmrt_message_peek(peer->socket) == SHMRT_MESSAGE_BYE;
-    bool died = !left && (is_readable(peer->pidfd, hung_up ? EXIT_GRACE_MS : 0) ||
-                          (hung_up && peer->pidfd < 0));
-    if (!left && !died && !hung_up)
+    if (hung_up && shmrt_message_peek(peer->socket) == SHMRT_MESSAGE_BYE)
+        return "has destroyed its communicator";
+    if (is_readable(peer->pidfd, hung_up ? EXIT_GRACE_MS : 0) || peer->pidfd < 0)
+        return "died";
+    return "closed its communicator without a word";
+}
+
+int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_wait *wait)
+{
+    int gone = find_gone(sync);
+    if (gone < 0)
         return 0;
-    /* It may have set the flag, or said why it gave up, just before it went. */
+    const char *how = how_gone(&sync->peers[gone]);
+    /* The flag may have come meanwhile, or a rank may have said why it gave up before it went. */
     int rc = shmrt_check_aborts(sync);
     if (rc || shmrt_flag_reached(wait->flag, wait->value))
         return rc;
     char text[SHMRT_CALL_TEXT_BYTES];
-    return shmrt_fail(sync, -ECONNABORTED, "rank %d (pid %d) %s; rank %d was waiting for it in %s",
-                      wait->peer, peer->pid,
-                      left   ? "has destroyed its communicator"
-                      : died ? "died"
-                             : "closed its communicator without a word",
-                      sync->rank, shmrt_call_describe(wait->context, text));
+    return shmrt_fail(sync, -ECONNABORTED, "rank %d (pid %d) %s; rank %d was in %s", gone,
+                      sync->peers[gone].pid, how, sync->rank,
+                      shmrt_call_describe(wait->context, text));
 }

@@ -117,8 +117,8 @@ bool shmrt_has_failed(const struct shmrt_sync *sync, struct shmrt_error *error_o
 /** If some rank has failed, fail with its words. Return: 0 or this rank's code. */
 int shmrt_check_aborts(struct shmrt_sync *sync) SHMRT_WARN_UNUSED;
 
-/** If the awaited rank has died or left without setting the flag, fail. Return: as above. */
-int shmrt_check_peer(struct shmrt_sync *sync, const struct shmrt_wait *wait) SHMRT_WARN_UNUSED;
+/** If a rank has died or left while the flag is still missing, fail. Return: as above. */
+int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_wait *wait) SHMRT_WARN_UNUSED;
 
 enum { SHMRT_CALL_TEXT_BYTES = 96 };
 

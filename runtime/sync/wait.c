@@ -102,7 +102,7 @@ static int sleep_until(struct shmrt_sync *sync, const struct shmrt_wait *wait, i
     int rc = 0;
     while (!shmrt_flag_reached(wait->flag, wait->value)) {
         int64_t waited_ns = shmrt_now_ns() - start_ns;
-        if ((rc = shmrt_check_aborts(sync)) != 0 || (rc = shmrt_check_peer(sync, wait)) != 0 ||
+        if ((rc = shmrt_check_aborts(sync)) != 0 || (rc = shmrt_check_peers(sync, wait)) != 0 ||
             (rc = check_caller(sync, wait, waited_ns)) != 0 ||
             (rc = check_deadline(sync, wait, waited_ns)) != 0)
             break;

@@ -85,6 +85,36 @@ static void death_is_an_error_that_names_the_rank(void **state)
         }
 }
 
+/* Rank 2 is killed while rank 0 waits for rank 1, which stays away until rank 0 has heard. */
+static int wait_for_the_slow(struct rank *rank)
+{
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm && shmrt_barrier(comm) == 0);
+    if (rank->rank == 1) {
+        ranks_nap_ms(3000);
+        shmrt_comm_destroy(comm);
+        return 0;
+    }
+    if (rank->rank == 2) {
+        ranks_nap_ms(300);
+        raise(SIGKILL);
+    }
+    CHECK(shmrt_barrier(comm) == -ECONNABORTED);
+    CHECK(says(comm, "rank 2 (pid") && says(comm, "died"));
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void death_is_noticed_while_waiting_for_another(void **state)
+{
+    (void)state;
+    struct ranks_run run = {.kind = RANKS_PROCESSES, .size = 3, .body = wait_for_the_slow};
+    ranks_run(&run);
+    assert_int_equal(run.results[0], 0);
+    assert_int_equal(run.results[1], 0);
+    assert_int_equal(run.results[2], 128 + SIGKILL);
+}
+
 static int meet_deadline(struct rank *rank)
 {
     struct shmrt_comm *comm = rank_comm(rank, NULL);
@@ -275,6 +305,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(death_is_an_error_that_names_the_rank),
+        cmocka_unit_test(death_is_noticed_while_waiting_for_another),
         cmocka_unit_test(stopped_rank_meets_the_deadline),
         cmocka_unit_test(rank_that_leaves_is_named),
         cmocka_unit_test(disagreement_is_an_error_on_all),
