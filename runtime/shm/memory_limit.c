@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* memory_limit.c - reads /proc/meminfo and the cgroup v2 tree; a file that is missing limits
- * nothing. */
+/* memory_limit.c - reads /proc/meminfo and the cgroup trees, v2 and v1; a file that is missing
+ * limits nothing. */
 #include "memory_limit.h"
 
 #include <inttypes.h>
@@ -30,24 +30,40 @@ static bool read_number(const char *path, const char *key, uint64_t *value_out)
     return found;
 }
 
-static uint64_t group_headroom(const char *directory)
+/* File names of the two cgroup hierarchies, and where the second mounts its memory controller. */
+static const struct hierarchy {
+    const char *marker; /* in /proc/self/cgroup, before the path */
+    const char *mount;
+    const char *max;
+    const char *current;
+    const char *cache;
+} hierarchies[] = {
+    {"0::", "", "memory.max", "memory.current", "inactive_file "},
+    {":memory:", "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+     "total_inactive_file "},
+};
+
+static bool read_group_number(const char *directory, const char *name, const char *key,
+                              uint64_t *value_out)
 {
-    char path[2 * PATH_BYTES + 32];
+    char path[2 * PATH_BYTES + 64];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return read_number(path, key, value_out);
+}
+
+static uint64_t group_headroom(const struct hierarchy *h, const char *directory)
+{
     uint64_t max, current, cache = 0;
-    snprintf(path, sizeof path, "%s/memory.max", directory);
-    if (!read_number(path, NULL, &max)) /* "max", or not a v2 controller */
+    if (!read_group_number(directory, h->max, NULL, &max) || /* "max", or no controller */
+        !read_group_number(directory, h->current, NULL, &current))
         return UINT64_MAX;
-    snprintf(path, sizeof path, "%s/memory.current", directory);
-    if (!read_number(path, NULL, &current))
-        return UINT64_MAX;
-    snprintf(path, sizeof path, "%s/memory.stat", directory);
-    read_number(path, "inactive_file ", &cache);
+    read_group_number(directory, "memory.stat", h->cache, &cache);
     uint64_t used = current > cache ? current - cache : 0;
     return max > used ? max - used : 0;
 }
 
-/* Path of this process in the unified hierarchy, "/" where it can't be told. */
-static void own_group(const char *proc, char path_out[PATH_BYTES])
+/* Path of this process in a hierarchy, "/" where it can't be told. */
+static void own_group(const struct hierarchy *h, const char *proc, char path_out[PATH_BYTES])
 {
     snprintf(path_out, PATH_BYTES, "/");
     char name[PATH_BYTES];
@@ -56,12 +72,31 @@ static void own_group(const char *proc, char path_out[PATH_BYTES])
     if (!file)
         return;
     char line[PATH_BYTES];
-    while (fgets(line, sizeof line, file))
-        if (strncmp(line, "0::/", 4) == 0) {
+    while (fgets(line, sizeof line, file)) {
+        const char *at = strstr(line, h->marker);
+        if (at && (at == line || h->marker[0] == ':') && at[strlen(h->marker)] == '/') {
             line[strcspn(line, "\n")] = '\0';
-            snprintf(path_out, PATH_BYTES, "%s", line + 3);
+            snprintf(path_out, PATH_BYTES, "%s", at + strlen(h->marker));
         }
+    }
     fclose(file);
+}
+
+/* The least of this process's group and its parents. */
+static uint64_t hierarchy_headroom(const struct hierarchy *h, const char *proc, const char *cgroup)
+{
+    char group[PATH_BYTES], directory[2 * PATH_BYTES + 16];
+    uint64_t least = UINT64_MAX;
+    own_group(h, proc, group);
+    for (;;) {
+        snprintf(directory, sizeof directory, "%s%s%s", cgroup, h->mount, group);
+        uint64_t room = group_headroom(h, directory);
+        least = room < least ? room : least;
+        char *slash = strrchr(group, '/');
+        if (!slash || group[1] == '\0')
+            return least;
+        slash[slash == group] = '\0';
+    }
 }
 
 uint64_t shmrt_memory_headroom(const char *proc, const char *cgroup, const char **limit_out)
@@ -74,19 +109,12 @@ uint64_t shmrt_memory_headroom(const char *proc, const char *cgroup, const char 
         least = kib * 1024;
         limit = "the machine's available memory";
     }
-    char group[PATH_BYTES], directory[2 * PATH_BYTES];
-    own_group(proc, group);
-    for (;;) {
-        snprintf(directory, sizeof directory, "%s%s", cgroup, group);
-        uint64_t room = group_headroom(directory);
+    for (size_t i = 0; i < sizeof hierarchies / sizeof hierarchies[0]; i++) {
+        uint64_t room = hierarchy_headroom(&hierarchies[i], proc, cgroup);
         if (room < least) {
             least = room;
-            limit = "the cgroup's memory.max";
+            limit = "the cgroup's memory limit";
         }
-        char *slash = strrchr(group, '/');
-        if (!slash || group[1] == '\0')
-            break;
-        slash[slash == group] = '\0';
     }
     if (limit_out)
         *limit_out = limit;

@@ -11,8 +11,8 @@
  * @limit_out:     NULL, or receives a word for the tightest limit
  *
  * In a cgroup a shortage is an OOM kill, not ENOSPC, so it has to be looked at beforehand. Reads
- * MemAvailable, and memory.max less memory.current of this process's cgroup (v2) and its parents;
- * page cache that could be dropped counts as free. UINT64_MAX where nothing can be read.
+ * MemAvailable, and limit less use of this process's cgroup and its parents (v2 and v1); page
+ * cache that could be dropped counts as free. UINT64_MAX where nothing can be read.
  */
 uint64_t shmrt_memory_headroom(const char *proc, const char *cgroup, const char **limit_out);
 

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -86,7 +87,14 @@ int shmrt_segment_create(int rank, size_t bytes, bool bind, const struct shmrt_l
 {
     struct shmrt_segment segment = {.bytes = bytes};
     const char *step = "memfd_create";
+    struct rlimit files;
     int rc;
+    /* Past this limit ftruncate would not fail but raise SIGXFSZ. */
+    if (getrlimit(RLIMIT_FSIZE, &files) == 0 && bytes > files.rlim_cur)
+        return shmrt_error_set(error_out, -EFBIG,
+                               "a shared segment of %zu bytes is more than `ulimit -f` allows "
+                               "(%" PRIu64 "); raise it, or lower SHMRT_SEGMENT",
+                               bytes, (uint64_t)files.rlim_cur);
     segment.fd = create_file();
     if (segment.fd < 0) {
         rc = -errno;

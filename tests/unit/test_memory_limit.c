@@ -90,12 +90,33 @@ static void own_group_limits_and_may_be_full(void **state)
     assert_int_equal(shmrt_memory_headroom(proc, cgroup, NULL), 2000);
 }
 
+static void version_1_groups_limit_too(void **state)
+{
+    (void)state;
+    char path[160];
+    put(proc, "self/cgroup", "5:cpu,cpuacct:/x\n4:memory:/jobs/j1\n0::/\n");
+    put(cgroup, "memory.max", "max\n");
+    for (const char *const *d =
+             (const char *const[]){"memory", "memory/jobs", "memory/jobs/j1", NULL};
+         *d; d++) {
+        snprintf(path, sizeof path, "%s/%s", cgroup, *d);
+        make(path);
+    }
+    put(cgroup, "memory/jobs/j1/memory.limit_in_bytes", "9223372036854771712\n");
+    put(cgroup, "memory/jobs/j1/memory.usage_in_bytes", "10\n");
+    put(cgroup, "memory/jobs/memory.limit_in_bytes", "3000\n");
+    put(cgroup, "memory/jobs/memory.usage_in_bytes", "2000\n");
+    put(cgroup, "memory/jobs/memory.stat", "inactive_file 1\ntotal_inactive_file 500\n");
+    assert_int_equal(shmrt_memory_headroom(proc, cgroup, NULL), 1500);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(machine_limits_without_groups),
         cmocka_unit_test(parent_group_limits),
         cmocka_unit_test(own_group_limits_and_may_be_full),
+        cmocka_unit_test(version_1_groups_limit_too),
     };
     return cmocka_run_group_tests_name("memory_limit", tests, set_up, tear_down);
 }
