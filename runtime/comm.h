@@ -13,6 +13,7 @@ struct shmrt_comm {
     struct shmrt_options options;
     struct shmrt_link links[SHMRT_MAX_RANKS];
     struct shmrt_segment segments[SHMRT_MAX_RANKS];
+    int listener; /* holds this rank's rendezvous name; -1: none */
     struct shmrt_error error;
     struct shmrt_counters counters;
     /* One private page holding 1, which a fork sets to 0 in the child (MADV_WIPEONFORK). */

@@ -5,6 +5,8 @@
  */
 #include "comm.h"
 
+#include "base/clock.h"
+#include "shm/rendezvous_name.h"
 #include "team/team.h"
 
 #include <errno.h>
@@ -195,6 +197,7 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
         .job = mine.job,
         .rank = params->rank,
         .size = params->size,
+        .start_ns = shmrt_now_ns(),
         .timeout_ns = (int64_t)comm->options.rendezvous_timeout_ms * 1000000,
         .warn_ns = (int64_t)comm->options.warn_ms * 1000000,
         .logger = {params->log, params->log_arg},
@@ -205,7 +208,7 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     int rc = shmrt_job_key(params->job, params->name, mine.job, error_out);
     if (rc)
         return rc;
-    rc = shmrt_rendezvous_meet(&meeting, &mine, own->fd, comm->links, &outcome);
+    rc = shmrt_rendezvous_meet(&meeting, &mine, own->fd, &comm->listener, comm->links, &outcome);
     if (rc == 0)
         rc = build_group(comm, params, &mine, &outcome);
     shmrt_segment_close_fd(own);
@@ -217,6 +220,11 @@ static void free_comm(struct shmrt_comm *comm, bool bye)
 {
     bool forked = comm->fork_guard && comm->fork_guard[0] == 0;
     int size = SHMRT_MAX_RANKS;
+    /* A child only closes its copy: the name is its parent's. */
+    if (forked && comm->listener >= 0)
+        close(comm->listener);
+    else
+        shmrt_name_close(comm->listener);
     shmrt_links_close(comm->links, size, bye && !forked);
     for (int r = 0; r < size; r++)
         shmrt_segment_release(&comm->segments[r], !forked);
@@ -230,6 +238,8 @@ static void free_comm(struct shmrt_comm *comm, bool bye)
 static struct shmrt_comm *allocate_comm(void)
 {
     struct shmrt_comm *comm = calloc(1, sizeof *comm);
+    if (comm)
+        comm->listener = -1;
     for (int r = 0; comm && r < SHMRT_MAX_RANKS; r++) {
         comm->links[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .pidfd = -1};
         comm->segments[r].fd = -1;

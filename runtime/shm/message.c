@@ -86,9 +86,12 @@ int shmrt_message_receive(int socket, struct shmrt_received *out)
     for (int i = 0; i < SHMRT_MESSAGE_FDS; i++)
         out->fds[i] = -1;
     ssize_t got;
+    int resets = 0;
+    /* A peer that closes before it has read all that we sent is told as ECONNRESET, once, and ahead
+     * of its own last words. */
     do
         got = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
+    while (got < 0 && (errno == EINTR || (errno == ECONNRESET && resets++ == 0)));
     if (got < 0)
         return errno == ECONNRESET ? -ENODATA : -errno;
     collect_fds(&header, out);
@@ -109,9 +112,13 @@ int shmrt_message_receive(int socket, struct shmrt_received *out)
 int shmrt_message_peek(int socket)
 {
     struct shmrt_message_head head;
-    ssize_t got = recv(socket, &head, sizeof head, MSG_DONTWAIT | MSG_PEEK);
+    ssize_t got;
+    int resets = 0; /* as above */
+    do
+        got = recv(socket, &head, sizeof head, MSG_DONTWAIT | MSG_PEEK);
+    while (got < 0 && (errno == EINTR || (errno == ECONNRESET && resets++ == 0)));
     if (got < 0)
-        return errno == EAGAIN || errno == EINTR ? -EAGAIN : -ENODATA;
+        return errno == EAGAIN ? -EAGAIN : -ENODATA;
     if (got == 0)
         return -ENODATA;
     bool good = (size_t)got == sizeof head && head.magic == SHMRT_MESSAGE_MAGIC;

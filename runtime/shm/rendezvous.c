@@ -31,7 +31,6 @@ struct meet {
     int listener;
     int pending[MAX_PENDING]; /* accepted, hello not yet here */
     int pendings;
-    int64_t start_ns;
     int64_t retry_at_ns;
     int64_t retry_ns;
     bool agreeing; /* this rank's verdict is out: others may finish, use and leave */
@@ -43,13 +42,25 @@ static int open_own_pidfd(void)
     return (int)syscall(SYS_pidfd_open, getpid(), 0);
 }
 
+static bool is_missing(const struct meet *m, bool judged, int r)
+{
+    return r < m->meeting->size && r != m->meeting->rank &&
+           !(judged ? m->links[r].judged : m->links[r].met);
+}
+
+/* "1, 4-7"; 64 ranks fit. */
 static void list_missing(const struct meet *m, bool judged, char *out, size_t bytes)
 {
     size_t at = 0;
     out[0] = '\0';
-    for (int r = 0; r < m->meeting->size && at < bytes; r++)
-        if (r != m->meeting->rank && !(judged ? m->links[r].judged : m->links[r].met))
-            at += (size_t)snprintf(out + at, bytes - at, "%s%d", at ? ", " : "", r);
+    for (int r = 0; r < m->meeting->size && at < bytes; r++) {
+        int first = r;
+        while (is_missing(m, judged, r))
+            r++;
+        if (r > first)
+            at += (size_t)snprintf(out + at, bytes - at, r > first + 1 ? "%s%d-%d" : "%s%d",
+                                   at ? ", " : "", first, r - 1);
+    }
 }
 
 static int compare_number(const char *what, const char *advice, uint64_t mine, uint64_t theirs,
@@ -94,9 +105,14 @@ static int compare_hellos(const struct shmrt_hello *own, const struct shmrt_hell
     return rc;
 }
 
+/* -EPIPE, -ECONNRESET: the peer is gone, which its socket tells too; anything else gets words. */
 static int send_hello(struct meet *m, int socket)
 {
-    return shmrt_message_send(socket, m->mine, sizeof *m->mine, m->send_fds, SHMRT_MESSAGE_FDS);
+    int rc = shmrt_message_send(socket, m->mine, sizeof *m->mine, m->send_fds, SHMRT_MESSAGE_FDS);
+    if (rc && rc != -EPIPE && rc != -ECONNRESET)
+        shmrt_error_set(m->error_out, rc, "sending a segment to another rank failed: %s",
+                        strerror(-rc));
+    return rc == -ECONNRESET ? -EPIPE : rc;
 }
 
 /* Takes over the descriptors of a good hello. */
@@ -124,6 +140,15 @@ static void drop_pending(struct meet *m, int i)
     m->pending[i] = m->pending[--m->pendings];
 }
 
+static int claimed_twice(struct meet *m, const struct shmrt_hello *hello)
+{
+    return shmrt_error_set(m->error_out, -EADDRINUSE,
+                           "rank %d of job \"%s\" was also started as pid %d: two jobs share this "
+                           "key, or two ranks this number; give each job its own MASTER_PORT or "
+                           "SHMRT_JOB",
+                           m->meeting->rank, m->meeting->job, hello->pid);
+}
+
 /* A hello from a connection that somebody opened to us. A stranger is closed without a word. */
 static int greet_pending(struct meet *m, int i)
 {
@@ -140,13 +165,14 @@ static int greet_pending(struct meet *m, int i)
     const struct shmrt_hello *hello = &received.message.hello;
     bool hello_came = rc == 0 && received.message.head.kind == SHMRT_MESSAGE_HELLO;
     bool in_range = hello_came && hello->rank >= 0 && hello->rank < SHMRT_MAX_RANKS;
+    bool is_twin = in_range && hello->rank == m->meeting->rank;
     if (!in_range || received.fds[0] < 0 ||
         (hello->rank < m->meeting->size &&
          (hello->rank <= m->meeting->rank || m->links[hello->rank].socket >= 0))) {
         if (rc == 0)
             shmrt_received_close(&received);
         close(socket);
-        return 0;
+        return is_twin ? claimed_twice(m, hello) : 0;
     }
     rc = send_hello(m, socket); /* also to one that does not fit, so that it can say why, too */
     if (hello->rank >= m->meeting->size) {
@@ -163,10 +189,10 @@ static int greet_pending(struct meet *m, int i)
 
 static int accept_all(struct meet *m)
 {
-    int socket;
+    int socket = 0;
     while (m->pendings < MAX_PENDING && (socket = shmrt_name_accept(m->listener)) >= 0)
         m->pending[m->pendings++] = socket;
-    return 0;
+    return socket == -EMFILE || socket == -ENFILE ? descriptors_lost(m) : 0;
 }
 
 /* Connects to the lower ranks that are not connected yet. */
@@ -182,16 +208,22 @@ static int call_lower_ranks(struct meet *m)
                                    strerror(-socket));
         if (socket < 0)
             continue;
-        if (send_hello(m, socket) == 0)
+        int rc = send_hello(m, socket);
+        if (rc == 0)
             link->socket = socket;
         else
             close(socket);
+        if (rc && rc != -EPIPE && rc != -EAGAIN)
+            return rc;
     }
     return 0;
 }
 
+/* What a rank only passes on, or what names both sides, keeps its words. */
 static int gave_up(struct meet *m, int rank, const struct shmrt_verdict *verdict)
 {
+    if (verdict->code == -ECONNABORTED || verdict->code == -EPROTO)
+        return shmrt_error_set(m->error_out, verdict->code, "%s", verdict->text);
     return shmrt_error_set(m->error_out, -ECONNABORTED, "rank %d gave up: %.*s", rank,
                            SHMRT_ERROR_TEXT_BYTES - 32, verdict->text);
 }
@@ -258,7 +290,7 @@ static bool all_judged(const struct meet *m)
 static int check_clock(struct meet *m, bool judged)
 {
     char missing[160];
-    int64_t waited_ns = shmrt_now_ns() - m->start_ns;
+    int64_t waited_ns = shmrt_now_ns() - m->meeting->start_ns;
     if (shmrt_interrupted(&m->meeting->interrupt))
         return shmrt_error_set(m->error_out, -ECANCELED,
                                "interrupted while the ranks were meeting");
@@ -327,22 +359,33 @@ static int meet_all(struct meet *m)
     return rc;
 }
 
+/* The rank that was first may meet ranks of our job: it has to give up as well. */
+static void warn_twin(struct meet *m)
+{
+    int socket = shmrt_name_connect(m->meeting->job, m->meeting->rank);
+    if (socket < 0)
+        return;
+    shmrt_message_send(socket, m->mine, sizeof *m->mine, NULL, 0);
+    close(socket);
+}
+
 int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmrt_hello *mine,
-                          int memfd, struct shmrt_link *links_out, struct shmrt_error *error_out)
+                          int memfd, int *listener_out, struct shmrt_link *links_out,
+                          struct shmrt_error *error_out)
 {
     struct meet m = {.meeting = meeting,
                      .mine = mine,
                      .links = links_out,
                      .error_out = error_out,
                      .send_fds = {memfd, open_own_pidfd()},
-                     .start_ns = shmrt_now_ns(),
                      .retry_ns = FIRST_RETRY_NS};
     for (int r = 0; r < meeting->size; r++)
         links_out[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .pidfd = -1};
     m.listener = meeting->size > 1 ? shmrt_name_listen(meeting->job, meeting->rank, error_out) : -1;
     int rc = meeting->size > 1 && m.listener < 0 ? m.listener : meet_all(&m);
-    if (m.listener >= 0)
-        close(m.listener);
+    if (rc == -EADDRINUSE && m.listener < 0)
+        warn_twin(&m);
+    *listener_out = m.listener;
     for (int i = 0; i < m.pendings; i++)
         close(m.pending[i]);
     if (m.send_fds[1] >= 0)
@@ -370,8 +413,7 @@ int shmrt_rendezvous_agree(const struct shmrt_meeting *meeting, const struct shm
                      .links = links,
                      .error_out = &failure,
                      .listener = -1,
-                     .agreeing = true,
-                     .start_ns = shmrt_now_ns()};
+                     .agreeing = true};
     send_verdict(&failure, meeting, links);
     int rc = failure.code;
     while (rc == 0 && !all_judged(&m)) {

@@ -4,7 +4,8 @@
  *
  * A full mesh of Unix sockets: rank i listens on an abstract name made of the user, the job key
  * and i, and connects to every lower rank. Meeting is what proves that two ranks share a machine.
- * The names live only while ranks meet. docs/protocol.md has the state table.
+ * The names are held as long as the communicator lives: another job with the same key then meets
+ * an error, and not half of this one. docs/protocol.md has the state table.
  */
 #ifndef SHMRT_RENDEZVOUS_H
 #define SHMRT_RENDEZVOUS_H
@@ -26,6 +27,7 @@ struct shmrt_meeting {
     const char *job; /* the key, as in the hello */
     int rank;
     int size;
+    int64_t start_ns; /* of the deadline, on shmrt_now_ns() */
     int64_t timeout_ns;
     int64_t warn_ns;
     struct shmrt_logger logger;
@@ -36,13 +38,14 @@ struct shmrt_meeting {
  * shmrt_rendezvous_meet - connect to all ranks and exchange hellos and segments
  * @mine:      what the others are told; its job is that of @meeting
  * @memfd:     this rank's segment
+ * @listener_out: holds this rank's name; shmrt_name_close() it with the communicator
  * @links_out: @meeting->size entries; the one of this rank stays empty. Filled also on failure:
  *             close them with shmrt_links_close().
  *
  * Return: 0, -EADDRINUSE, -ETIMEDOUT, -EPROTO, -ECONNABORTED, -ECANCELED or another errno.
  */
 int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmrt_hello *mine,
-                          int memfd, struct shmrt_link *links_out,
+                          int memfd, int *listener_out, struct shmrt_link *links_out,
                           struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 /**

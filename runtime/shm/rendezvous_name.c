@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -46,7 +48,21 @@ static bool is_same_user(int socket, struct ucred *peer_out)
            peer_out->uid == geteuid();
 }
 
-/* One attempt at one suffix. -EACCES: somebody answers there, but another user. */
+/* A child of a dead rank may still hold its name. @pid 0 is another PID namespace's: not known. */
+static bool is_dead(pid_t pid)
+{
+    if (pid == 0)
+        return false;
+    struct pollfd p = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+    if (p.fd < 0)
+        return errno == ESRCH;
+    bool dead = poll(&p, 1, 0) > 0; /* also before its parent has reaped it */
+    close(p.fd);
+    return dead;
+}
+
+/* One attempt at one suffix. -EACCES: somebody answers there, but another user, or nobody who
+ * will ever accept. */
 static int connect_suffix(const char *job, int rank, int suffix, struct ucred *peer_out)
 {
     struct sockaddr_un address;
@@ -55,7 +71,7 @@ static int connect_suffix(const char *job, int rank, int suffix, struct ucred *p
     if (fd < 0)
         return fd;
     int rc = connect(fd, (struct sockaddr *)&address, bytes) == 0 ? 0 : -errno;
-    if (rc == 0 && !is_same_user(fd, peer_out))
+    if (rc == 0 && (!is_same_user(fd, peer_out) || is_dead(peer_out->pid)))
         rc = -EACCES;
     if (rc) {
         close(fd);
@@ -66,14 +82,14 @@ static int connect_suffix(const char *job, int rank, int suffix, struct ucred *p
 
 int shmrt_name_connect(const char *job, int rank)
 {
-    int answer = -ECONNREFUSED;
     for (int suffix = 0; suffix < SUFFIXES; suffix++) {
         struct ucred peer;
         int fd = connect_suffix(job, rank, suffix, &peer);
-        if (fd >= 0 || (fd != -ECONNREFUSED && fd != -EACCES))
+        /* EAGAIN: its backlog is full, as that of a squatter who never accepts. */
+        if (fd >= 0 || (fd != -ECONNREFUSED && fd != -EACCES && fd != -EAGAIN))
             return fd;
     }
-    return answer;
+    return -ECONNREFUSED;
 }
 
 static int bind_suffix(const char *job, int rank, int suffix)
@@ -90,18 +106,19 @@ static int bind_suffix(const char *job, int rank, int suffix)
     return rc;
 }
 
-/* Who holds the name; a former communicator of ours may still be letting go of it. */
+/* Whether a process of this user holds the name, and keeps it: after a failure ranks may be
+ * numbered anew, and another one still be about to destroy its communicator. */
 static bool is_held_by_us(const char *job, int rank, int suffix, pid_t *pid_out)
 {
-    struct ucred peer = {0};
     int64_t until_ns = shmrt_now_ns() + PATIENCE_MS * INT64_C(1000000);
     do {
+        struct ucred peer = {0};
         int fd = connect_suffix(job, rank, suffix, &peer);
         if (fd >= 0)
             close(fd);
-        if (fd == -EACCES)
-            return false;
         *pid_out = fd >= 0 ? peer.pid : 0;
+        if (fd < 0)
+            return false;
         struct timespec nap = shmrt_timespec_from_ns(NAP_MS * INT64_C(1000000));
         nanosleep(&nap, NULL);
         int probe = bind_suffix(job, rank, suffix);
@@ -110,7 +127,7 @@ static bool is_held_by_us(const char *job, int rank, int suffix, pid_t *pid_out)
             return false;
         }
     } while (shmrt_now_ns() < until_ns);
-    return *pid_out != 0;
+    return true;
 }
 
 int shmrt_name_listen(const char *job, int rank, struct shmrt_error *error_out)
@@ -123,17 +140,17 @@ int shmrt_name_listen(const char *job, int rank, struct shmrt_error *error_out)
             break;
         if (is_held_by_us(job, rank, suffix, &holder))
             break;
+        holder = 0;
         fd = bind_suffix(job, rank, suffix);
     }
     if (fd >= 0)
         return fd;
     if (fd == -EADDRINUSE && holder)
-        return shmrt_error_set(
-            error_out, fd,
-            "rank %d of job \"%s\" is already being started by pid %d of the same "
-            "user: two jobs share this key, or two ranks this number; give each "
-            "job its own MASTER_PORT or SHMRT_JOB",
-            rank, job, (int)holder);
+        return shmrt_error_set(error_out, fd,
+                               "rank %d of job \"%s\" is already taken by pid %d of the same "
+                               "user: two jobs share this key, or two ranks this number; give each "
+                               "job its own MASTER_PORT or SHMRT_JOB",
+                               rank, job, (int)holder);
     if (fd == -EADDRINUSE)
         return shmrt_error_set(error_out, fd,
                                "other users hold all %d names of rank %d of job \"%s\"; choose "
@@ -143,6 +160,14 @@ int shmrt_name_listen(const char *job, int rank, struct shmrt_error *error_out)
                            strerror(-fd));
 }
 
+void shmrt_name_close(int listener)
+{
+    if (listener < 0)
+        return;
+    shutdown(listener, SHUT_RDWR);
+    close(listener);
+}
+
 int shmrt_name_accept(int listener)
 {
     for (;;) {
@@ -150,8 +175,10 @@ int shmrt_name_accept(int listener)
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
             continue;
-        if (fd < 0 || is_same_user(fd, &peer))
-            return fd < 0 ? -1 : fd;
+        if (fd < 0)
+            return -errno;
+        if (is_same_user(fd, &peer))
+            return fd;
         close(fd);
     }
 }

@@ -19,10 +19,16 @@
  */
 int shmrt_name_listen(const char *job, int rank, struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
+/** Let go of the name, also where a forked child still holds a copy of @listener. -1 is ignored. */
+void shmrt_name_close(int listener);
+
 /** A connection to @rank of this user, or -ECONNREFUSED (not there yet), -EAGAIN, other errno. */
 int shmrt_name_connect(const char *job, int rank) SHMRT_WARN_UNUSED;
 
-/** The next connection of this user, or -1 when there is none. Other users' are closed. */
+/**
+ * The next connection of this user; other users' are closed. -EAGAIN: none is there; another
+ * negative errno, as -EMFILE.
+ */
 int shmrt_name_accept(int listener) SHMRT_WARN_UNUSED;
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -81,30 +82,58 @@ static void different_parameters_are_named_on_both_sides(void **state)
     run_processes(2, use_another_segment, NULL, NULL);
 }
 
-/* Ranks 0 and 1 of a job of two; process 2 claims to be rank 0 as well. */
+/* Both claim to be rank 0 of a job of two: either might meet the other job's rank 1. */
 static int take_a_taken_rank(struct rank *rank)
 {
     struct shmrt_error error;
+    ranks_nap_ms(300 * rank->rank);
+    rank->rank = 0;
+    CHECK(!rank_comm(rank, &error));
+    CHECK_ERROR(error, -EADDRINUSE, "two jobs share this key");
+    return 0;
+}
+
+enum outcome { FAILED, RIGHT, MIXED };
+
+/* Two jobs of two ranks start at once with one key. */
+static int share_a_key(struct rank *rank)
+{
+    int *outcome = (int *)rank->arg + rank->rank;
+    int job = rank->rank / 2;
+    int32_t x = job ? 1000 : 1, right = 2 * x;
+    struct shmrt_error error;
+    rank->rank %= 2;
     rank->size = 2;
-    if (rank->rank == 2) {
-        rank->rank = 0;
-        ranks_nap_ms(200);
-        CHECK(!rank_comm(rank, &error));
-        CHECK_ERROR(error, -EADDRINUSE, "two jobs share this key");
-        return 0;
-    }
-    if (rank->rank == 1)
-        ranks_nap_ms(2500);
-    struct shmrt_comm *comm = rank_comm(rank, NULL);
-    CHECK(comm && shmrt_barrier(comm) == 0);
+    struct shmrt_comm *comm = rank_comm(rank, &error);
+    bool done = comm && shmrt_allreduce(comm, &x, &x, 1, SHMRT_INT32, SHMRT_SUM) == 0;
+    *outcome = !done ? FAILED : x == right ? RIGHT : MIXED;
+    if (done) /* a job that has started goes on for a while */
+        ranks_nap_ms(1500);
     shmrt_comm_destroy(comm);
     return 0;
+}
+
+/* If ranks of different jobs have met, both jobs hear of it: a rank of each fails. */
+static void jobs_that_share_a_key_fail(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"rendezvous_timeout=1", "timeout=1", NULL};
+    int *outcomes = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(outcomes != MAP_FAILED);
+    for (int i = 0; i < 5; i++) {
+        run_processes(4, share_a_key, outcomes, settings);
+        for (int job = 0; job < 2; job++) {
+            int a = outcomes[2 * job], b = outcomes[2 * job + 1];
+            assert_true((a == RIGHT && b == RIGHT) || a == FAILED || b == FAILED);
+        }
+    }
+    munmap(outcomes, 4096);
 }
 
 static void key_of_another_job_is_refused(void **state)
 {
     (void)state;
-    run_processes(3, take_a_taken_rank, NULL, NULL);
+    run_processes(2, take_a_taken_rank, NULL, NULL);
 }
 
 static int die_while_meeting(struct rank *rank)
@@ -139,7 +168,7 @@ static int run_out_of_files(struct rank *rank)
     if (rank->rank == 1)
         CHECK(error.code == -EMFILE);
     else if (error.code == -ETIMEDOUT) /* it had not met those that had already given up */
-        CHECK_ERROR(error, -ETIMEDOUT, "1");
+        CHECK_ERROR(error, -ETIMEDOUT, "of 6 did not come");
     else
         CHECK_ERROR(error, -ECONNABORTED, "gave up");
     return 0;
@@ -298,6 +327,7 @@ int main(void)
         cmocka_unit_test(absent_rank_is_named),
         cmocka_unit_test(different_parameters_are_named_on_both_sides),
         cmocka_unit_test(key_of_another_job_is_refused),
+        cmocka_unit_test(jobs_that_share_a_key_fail),
         cmocka_unit_test(death_while_meeting_is_named),
         cmocka_unit_test(failure_of_one_is_told_to_all),
         cmocka_unit_test(meeting_can_be_interrupted),
