@@ -54,7 +54,8 @@ static int check_usable(struct shmrt_comm *comm)
         return shmrt_error_set(
             &comm->error, -EINVAL,
             "this communicator was made before fork() and belongs to the parent; "
-            "the child has to create its own");
+            "the child has to create its own, with SHMRT_LANES=1 since OpenMP's threads do not "
+            "survive fork()");
     struct shmrt_error error;
     if (shmrt_unlikely(shmrt_has_failed(&comm->group.sync, &error))) {
         comm->error = error;

@@ -81,6 +81,12 @@ int shmrt_job_key(const char *job, const char *name, char out[SHMRT_JOB_BYTES],
 {
     size_t at = 0;
     memset(out, 0, SHMRT_JOB_BYTES);
+    if (name && strchr(name, '/'))
+        return shmrt_error_set(
+            error_out, -EINVAL,
+            "the communicator's name \"%s\" has a slash, which parts it from the "
+            "job key; use another character",
+            name);
     if (!job)
         job = given("SHMRT_JOB");
     for (size_t i = 0; !job && i < sizeof job_words / sizeof job_words[0]; i++) {

@@ -15,7 +15,8 @@ enum {
     SHMRT_APART_BYTES = 128,
 };
 
-/* Tells the core (and QEMU's one-thread TCG, see docs/testing.md) that this is a spin loop. */
+/* Tells the core, and an emulator that runs several CPUs in one thread, that this is a spin loop.
+ */
 static inline void shmrt_cpu_pause(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

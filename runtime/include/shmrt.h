@@ -19,7 +19,9 @@
  * A dead communicator answers every further call with the error that killed it. Destroy it; a new
  * one may be made in the same process.
  *
- * A communicator is used by one thread at a time. Different communicators are independent.
+ * A communicator is used by one thread at a time. Different communicators are independent. After
+ * fork() the child can't use its parent's; it may create its own, but with one lane only
+ * (SHMRT_LANES=1): the OpenMP runtime's threads do not survive a fork.
  */
 #ifndef SHMRT_H
 #define SHMRT_H
@@ -82,8 +84,9 @@ struct shmrt_error {
  * struct shmrt_params - what a communicator is made from; zero what you do not set
  * @rank, @size: this rank and their number, 0 <= rank < size <= SHMRT_MAX_RANKS
  * @job:         job key, the same on all ranks and different for every job of the user; NULL takes
- *               it from the environment (see shmrt_params_from_env)
- * @name:        tells communicators of one job apart; NULL means "default"
+ *               SHMRT_JOB, or else what is set of MASTER_ADDR, MASTER_PORT, TORCHELASTIC_RUN_ID,
+ *               TORCHELASTIC_RESTART_COUNT, SLURM_JOB_ID, SLURM_STEP_ID, PMIX_NAMESPACE, PMI_JOBID
+ * @name:        tells communicators of one job apart, without a slash; NULL means "default"
  * @settings:    NULL-terminated list of "key=value" that win over the environment; keys and their
  *               ranges are those of shmrt_options_describe()
  * @log:         called with a level, one line without newline, and @log_arg; NULL: silence
@@ -199,9 +202,9 @@ SHMRT_API const char *shmrt_op_name(enum shmrt_op op);
 struct shmrt_counters {
     uint64_t calls;           /* collectives completed */
     uint64_t bytes;           /* bytes of this rank's terms */
-    uint64_t oneshot_calls;   /* of calls: one flag round, caller's thread */
-    uint64_t pipelined_calls; /* of calls: pipelined two-shot over the lanes */
-    uint64_t wait_ns;         /* time lost waiting in the slow phase (yield or sleep) */
+    uint64_t oneshot_calls;   /* begun with one flag round, on the caller's thread */
+    uint64_t pipelined_calls; /* begun as pipelined two-shot over the lanes */
+    uint64_t wait_ns;         /* time lost in waits whose flag was not there at the first look */
     uint64_t sleeps;          /* times a waiter went to sleep in a futex */
 };
 

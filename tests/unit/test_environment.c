@@ -85,6 +85,7 @@ static void job_keys_tell_jobs_apart(void **state)
     assert_string_equal(key, "mine/default");
     assert_int_equal(shmrt_job_key("given", "second", key, NULL), 0);
     assert_string_equal(key, "given/second");
+    assert_int_equal(shmrt_job_key("given", "a/b", key, NULL), -EINVAL);
 }
 
 static void long_job_keys_are_refused(void **state)
