@@ -26,12 +26,16 @@ static uint64_t hash_of(const char *text)
     return hash;
 }
 
+int shmrt_name_format(const char *job, int rank, int suffix, char *out, size_t bytes)
+{
+    return snprintf(out, bytes, "shmrt/%u/%016" PRIx64 "/%d/%d", (unsigned)geteuid(), hash_of(job),
+                    rank, suffix);
+}
+
 static socklen_t make_address(const char *job, int rank, int suffix, struct sockaddr_un *out)
 {
     *out = (struct sockaddr_un){.sun_family = AF_UNIX};
-    int length =
-        snprintf(out->sun_path + 1, sizeof out->sun_path - 1, "shmrt/%u/%016" PRIx64 "/%d/%d",
-                 (unsigned)geteuid(), hash_of(job), rank, suffix);
+    int length = shmrt_name_format(job, rank, suffix, out->sun_path + 1, sizeof out->sun_path - 1);
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
 }
 

@@ -11,6 +11,9 @@
 
 #include "base/error.h"
 
+/** The name, without the zero byte in front that makes it abstract; returns as snprintf does. */
+int shmrt_name_format(const char *job, int rank, int suffix, char *out, size_t bytes);
+
 /**
  * shmrt_name_listen - listen where the higher ranks will look for @rank
  *

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_rendezvous.c - ranks that do not come, do not fit, or are not what they say. */
+#include "comm.h"
 #include "ranks.h"
+#include "shm/rendezvous_name.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -196,24 +198,14 @@ static void meeting_can_be_interrupted(void **state)
     assert_int_equal(shmrt_comm_create(&params, &comm, &error), -ECANCELED);
 }
 
-/* The abstract names of a job's rank 0 as the kernel lists them; false when there are none. */
-static bool find_name(char out[108])
+enum { NAME_BYTES = 108 };
+
+/* The first name of rank 0. */
+static void name_of(const char *job, char out[NAME_BYTES])
 {
-    char line[512], prefix[64];
-    snprintf(prefix, sizeof prefix, "@shmrt/%u/", (unsigned)geteuid());
-    FILE *file = fopen("/proc/net/unix", "r");
-    bool found = false;
-    while (file && !found && fgets(line, sizeof line, file)) {
-        char *name = strstr(line, prefix);
-        if (name && strstr(name, "/0/0")) {
-            name[strcspn(name, "\n")] = '\0';
-            snprintf(out, 108, "%s", name + 1);
-            found = true;
-        }
-    }
-    if (file)
-        fclose(file);
-    return found;
+    char key[SHMRT_JOB_BYTES];
+    assert_int_equal(shmrt_job_key(job, NULL, key, NULL), 0);
+    assert_in_range(shmrt_name_format(key, 0, 0, out, NAME_BYTES), 1, NAME_BYTES - 1);
 }
 
 static int open_to_name(const char *name, bool listening)
@@ -234,10 +226,16 @@ static int open_to_name(const char *name, bool listening)
 static void disturb(const pid_t *pids, void *arg)
 {
     (void)pids;
-    (void)arg;
-    char name[108], rubbish[2048];
-    for (int i = 0; !find_name(name) && i < 500; i++)
+    const struct ranks_run *run = arg;
+    char name[NAME_BYTES], rubbish[2048];
+    int probe = -1;
+    name_of(run->job, name);
+    for (int i = 0; probe < 0 && i < 500; i++) {
         ranks_nap_ms(2);
+        probe = open_to_name(name, false);
+    }
+    assert_true(probe >= 0);
+    close(probe);
     for (size_t i = 0; i < sizeof rubbish; i++)
         rubbish[i] = (char)(i * 37);
     for (size_t i = 0; i < 60; i++) {
@@ -269,7 +267,7 @@ static void rubbish_and_silence_are_ignored(void **state)
 {
     (void)state;
     struct ranks_run run = {
-        .kind = RANKS_PROCESSES, .size = 2, .body = meet_late, .meanwhile = disturb};
+        .kind = RANKS_PROCESSES, .size = 2, .body = meet_late, .meanwhile = disturb, .arg = &run};
     ranks_run_well(&run);
 }
 
@@ -279,23 +277,15 @@ static void name_held_by_another_user_is_passed_by(void **state)
     (void)state;
     if (geteuid() != 0)
         skip();
-    char name[108] = "";
+    char name[NAME_BYTES];
     int ready[2];
     struct rank model = {.size = 2};
     ranks_unique_job(model.job);
-    struct shmrt_params params = {.size = 2, .job = model.job};
-    pid_t scout = fork();
-    if (scout == 0) {
-        struct shmrt_comm *comm;
-        _exit(shmrt_comm_create(&params, &comm, NULL) ? 0 : 1);
-    }
-    while (!find_name(name))
-        ranks_nap_ms(2);
-    kill(scout, SIGKILL);
-    waitpid(scout, NULL, 0);
+    name_of(model.job, name);
     assert_int_equal(pipe(ready), 0);
     pid_t squatter = fork();
     if (squatter == 0) {
+        alarm(30);
         bool held = setuid(65534) == 0 && open_to_name(name, true) >= 0;
         (void)!write(ready[1], held ? "y" : "n", 1);
         pause();

@@ -140,6 +140,7 @@ void ranks_run(struct ranks_run *run)
 {
     struct rank model = {.size = run->size, .settings = run->settings, .arg = run->arg};
     ranks_unique_job(model.job);
+    memcpy(run->job, model.job, sizeof run->job);
     if (run->kind == RANKS_THREADS)
         run_threads(run, &model);
     else

@@ -43,6 +43,7 @@ struct ranks_run {
     /* Called in the parent while processes run, may be NULL; gets their ids. */
     void (*meanwhile)(const pid_t *pids, void *arg);
     int timeout_s;          /* 0: RANKS_TIMEOUT_S */
+    char job[64];           /* set by the run, before meanwhile is called */
     int results[RANKS_MAX]; /* of each body; 128 + signal for a process that was killed */
 };
 
