@@ -212,12 +212,22 @@ static void handle_event(struct supervisor *s, const struct launch_event *event)
     }
 }
 
+/* A keeper that ends with a command of ours unread is told as ECONNRESET, once, and ahead of the
+ * events that it sent before. */
+static ssize_t next_event(struct supervisor *s, struct launch_event *event_out)
+{
+    ssize_t got = recv(s->socket, event_out, sizeof *event_out, MSG_DONTWAIT);
+    if (got < 0 && errno == ECONNRESET)
+        got = recv(s->socket, event_out, sizeof *event_out, MSG_DONTWAIT);
+    return got;
+}
+
 /* All of it that waits: the order of its events against output does not matter. */
 static void hear_keeper(struct supervisor *s)
 {
     struct launch_event event;
     ssize_t got;
-    while ((got = recv(s->socket, &event, sizeof event, MSG_DONTWAIT)) == (ssize_t)sizeof event)
+    while ((got = next_event(s, &event)) == (ssize_t)sizeof event)
         handle_event(s, &event);
     if (s->phase == OVER || (got < 0 && (errno == EAGAIN || errno == EINTR)))
         return;
@@ -228,7 +238,7 @@ static void hear_keeper(struct supervisor *s)
         (void)launch_descendants_signal(getpid(), SIGKILL);
         nanosleep(&nap, NULL);
     }
-    s->verdict.tally = (struct launch_tally){.killed = s->alive};
+    s->verdict.tally.killed += s->alive;
     all_ended(s);
 }
 
