@@ -61,6 +61,16 @@ int shmrt_call_check(struct shmrt_group *group, const struct shmrt_call_context 
     return 0;
 }
 
+int shmrt_call_check_all(struct shmrt_group *group, const struct shmrt_call_context *context,
+                         int lane)
+{
+    int rc = 0;
+    for (int r = 0; r < group->sync.size && rc == 0; r++)
+        if (r != group->sync.rank)
+            rc = shmrt_call_check(group, context, r, lane);
+    return rc;
+}
+
 const char *shmrt_call_payload(const struct shmrt_group *group, int rank, size_t bytes)
 {
     unsigned slot = slot_of(group->epoch);

@@ -27,6 +27,15 @@ struct shmrt_reduction {
     enum shmrt_op op;
 };
 
+/** What all ranks have to agree on for @reduction. */
+static inline struct shmrt_call shmrt_call_of(const struct shmrt_reduction *reduction)
+{
+    return (struct shmrt_call){.collective = SHMRT_ALLREDUCE,
+                               .dtype = (uint8_t)reduction->dtype,
+                               .op = (uint8_t)reduction->op,
+                               .count = reduction->count};
+}
+
 /**
  * shmrt_call_begin - start the next call: tell all what it is, together with @bytes of @payload
  * @payload: at most oneshot_max_bytes, or NULL
@@ -37,6 +46,10 @@ struct shmrt_call_context shmrt_call_begin(struct shmrt_group *group, struct shm
 /** Wait until @peer is in the same call; -EPROTO when it makes another one. */
 int shmrt_call_check(struct shmrt_group *group, const struct shmrt_call_context *context, int peer,
                      int lane) SHMRT_WARN_UNUSED;
+
+/** shmrt_call_check of every peer. */
+int shmrt_call_check_all(struct shmrt_group *group, const struct shmrt_call_context *context,
+                         int lane) SHMRT_WARN_UNUSED;
 
 /** Where @rank's payload of the current call lies. */
 const char *shmrt_call_payload(const struct shmrt_group *group, int rank, size_t bytes);

@@ -10,11 +10,8 @@
 int shmrt_oneshot_allreduce(struct shmrt_group *group, const struct shmrt_reduction *reduction)
 {
     size_t bytes = reduction->count * reduction->element_bytes;
-    struct shmrt_call call = {.collective = SHMRT_ALLREDUCE,
-                              .dtype = (uint8_t)reduction->dtype,
-                              .op = (uint8_t)reduction->op,
-                              .count = reduction->count};
-    struct shmrt_call_context context = shmrt_call_begin(group, call, reduction->in, bytes);
+    struct shmrt_call_context context =
+        shmrt_call_begin(group, shmrt_call_of(reduction), reduction->in, bytes);
     const void *terms[SHMRT_MAX_RANKS];
     for (int r = 0; r < group->sync.size; r++) {
         terms[r] = reduction->in;
@@ -34,10 +31,5 @@ int shmrt_oneshot_barrier(struct shmrt_group *group)
 {
     struct shmrt_call call = {.collective = SHMRT_BARRIER};
     struct shmrt_call_context context = shmrt_call_begin(group, call, NULL, 0);
-    for (int r = 0; r < group->sync.size; r++) {
-        int rc = r == group->sync.rank ? 0 : shmrt_call_check(group, &context, r, 0);
-        if (rc)
-            return rc;
-    }
-    return 0;
+    return shmrt_call_check_all(group, &context, 0);
 }

@@ -114,15 +114,6 @@ static int gather(const struct lane *l, uint64_t t)
     return 0;
 }
 
-static int check_peers(const struct lane *l)
-{
-    int rc = 0;
-    for (int r = 0; r < l->group->sync.size && rc == 0; r++)
-        if (r != l->group->sync.rank)
-            rc = shmrt_call_check(l->group, &l->call->context, r, l->lane);
-    return rc;
-}
-
 /* A failure is recorded by shmrt_fail; the caller asks for it after all lanes are back. */
 static void run_lane(int lane, void *arg)
 {
@@ -142,7 +133,7 @@ static void run_lane(int lane, void *arg)
         if (t < rounds)
             scatter(&l, t);
         if (t == 0)
-            rc = check_peers(&l);
+            rc = shmrt_call_check_all(g, &call->context, lane);
         if (rc == 0 && t >= 1 && t - 1 < rounds)
             rc = reduce(&l, t - 1);
         if (rc == 0 && t >= 2)
@@ -153,14 +144,10 @@ static void run_lane(int lane, void *arg)
 
 int shmrt_twoshot_allreduce(struct shmrt_group *group, const struct shmrt_reduction *reduction)
 {
-    struct shmrt_call call = {.collective = SHMRT_ALLREDUCE,
-                              .dtype = (uint8_t)reduction->dtype,
-                              .op = (uint8_t)reduction->op,
-                              .count = reduction->count};
     size_t bytes = reduction->count * reduction->element_bytes;
     struct twoshot work = {.group = group,
                            .reduction = reduction,
-                           .context = shmrt_call_begin(group, call, NULL, 0),
+                           .context = shmrt_call_begin(group, shmrt_call_of(reduction), NULL, 0),
                            .lanes = shmrt_slice_lanes(bytes, group->sync.lanes)};
     shmrt_team_run(work.lanes, run_lane, &work);
     struct shmrt_error error;

@@ -75,6 +75,13 @@ static void collect_fds(struct msghdr *header, struct shmrt_received *out)
     }
 }
 
+/* Whether a receive that failed is to be tried again. A peer that closes before it has read all
+ * that we sent is told as ECONNRESET, once, and ahead of its own last words. */
+static bool is_passing(int *resets)
+{
+    return errno == EINTR || (errno == ECONNRESET && (*resets)++ == 0);
+}
+
 int shmrt_message_receive(int socket, struct shmrt_received *out)
 {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(SHMRT_MESSAGE_FDS * sizeof(int))];
@@ -87,11 +94,9 @@ int shmrt_message_receive(int socket, struct shmrt_received *out)
         out->fds[i] = -1;
     ssize_t got;
     int resets = 0;
-    /* A peer that closes before it has read all that we sent is told as ECONNRESET, once, and ahead
-     * of its own last words. */
     do
         got = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (got < 0 && (errno == EINTR || (errno == ECONNRESET && resets++ == 0)));
+    while (got < 0 && is_passing(&resets));
     if (got < 0)
         return errno == ECONNRESET ? -ENODATA : -errno;
     collect_fds(&header, out);
@@ -113,10 +118,10 @@ int shmrt_message_peek(int socket)
 {
     struct shmrt_message_head head;
     ssize_t got;
-    int resets = 0; /* as above */
+    int resets = 0;
     do
         got = recv(socket, &head, sizeof head, MSG_DONTWAIT | MSG_PEEK);
-    while (got < 0 && (errno == EINTR || (errno == ECONNRESET && resets++ == 0)));
+    while (got < 0 && is_passing(&resets));
     if (got < 0)
         return errno == EAGAIN ? -EAGAIN : -ENODATA;
     if (got == 0)

@@ -270,20 +270,12 @@ static int read_link(struct meet *m, int rank)
     return 0;
 }
 
-static bool all_met(const struct meet *m)
+static bool any_missing(const struct meet *m, bool judged)
 {
     for (int r = 0; r < m->meeting->size; r++)
-        if (r != m->meeting->rank && !m->links[r].met)
-            return false;
-    return true;
-}
-
-static bool all_judged(const struct meet *m)
-{
-    for (int r = 0; r < m->meeting->size; r++)
-        if (r != m->meeting->rank && !m->links[r].judged)
-            return false;
-    return true;
+        if (is_missing(m, judged, r))
+            return true;
+    return false;
 }
 
 /* Deadline, warning and Ctrl-C of a round of the loop; judged: which ranks count as missing. */
@@ -345,7 +337,7 @@ static int poll_once(struct meet *m, int64_t wait_ns)
 static int meet_all(struct meet *m)
 {
     int rc = 0;
-    while (rc == 0 && !all_met(m)) {
+    while (rc == 0 && any_missing(m, false)) {
         int64_t now_ns = shmrt_now_ns();
         if (now_ns >= m->retry_at_ns) {
             if ((rc = call_lower_ranks(m)) != 0)
@@ -416,7 +408,7 @@ int shmrt_rendezvous_agree(const struct shmrt_meeting *meeting, const struct shm
                      .agreeing = true};
     send_verdict(&failure, meeting, links);
     int rc = failure.code;
-    while (rc == 0 && !all_judged(&m)) {
+    while (rc == 0 && any_missing(&m, true)) {
         rc = poll_once(&m, LAST_RETRY_NS);
         if (rc == 0)
             rc = check_clock(&m, true);

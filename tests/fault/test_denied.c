@@ -45,15 +45,11 @@ static int work_without(struct rank *rank)
     const struct denial *denial = rank->arg;
     struct ranks_heard heard = {0};
     static const char *const settings[] = {"spin=0", "yield=0", NULL};
-    struct shmrt_comm *comm = NULL;
-    struct shmrt_params params = {.rank = rank->rank,
-                                  .size = rank->size,
-                                  .job = rank->job,
-                                  .settings = settings,
-                                  .log = ranks_hear,
-                                  .log_arg = &heard};
+    rank->settings = settings;
+    rank->heard = &heard;
     CHECK(deny(denial->number, denial->code));
-    CHECK(shmrt_comm_create(&params, &comm, NULL) == 0);
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm);
     CHECK(heard.lines == (denial->line ? 1 : 0));
     CHECK(!denial->line || strstr(heard.last, denial->line));
     for (int i = 0; i < 50; i++) {

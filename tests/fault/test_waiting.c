@@ -69,14 +69,10 @@ static int wait_long(struct rank *rank)
 {
     struct ranks_heard heard = {0};
     static const char *const settings[] = {"warn=0.2", NULL};
-    struct shmrt_comm *comm = NULL;
-    struct shmrt_params params = {.rank = rank->rank,
-                                  .size = rank->size,
-                                  .job = rank->job,
-                                  .settings = settings,
-                                  .log = ranks_hear,
-                                  .log_arg = &heard};
-    CHECK(shmrt_comm_create(&params, &comm, NULL) == 0 && shmrt_barrier(comm) == 0);
+    rank->settings = settings;
+    rank->heard = &heard;
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm && shmrt_barrier(comm) == 0);
     heard.lines = 0;
     double cpu = cpu_s(), start = now_s();
     if (rank->rank == 1)

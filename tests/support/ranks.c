@@ -43,8 +43,12 @@ struct shmrt_comm *rank_comm(struct rank *rank, struct shmrt_error *error_out)
 {
     struct shmrt_comm *comm = NULL;
     struct shmrt_error error = {0};
-    struct shmrt_params params = {
-        .rank = rank->rank, .size = rank->size, .job = rank->job, .settings = rank->settings};
+    struct shmrt_params params = {.rank = rank->rank,
+                                  .size = rank->size,
+                                  .job = rank->job,
+                                  .settings = rank->settings,
+                                  .log = rank->heard ? ranks_hear : NULL,
+                                  .log_arg = rank->heard};
     int rc = shmrt_comm_create(&params, &comm, &error);
     if (rc && !error_out)
         fprintf(stderr, "rank %d: %s\n", rank->rank, error.text);

@@ -19,6 +19,7 @@ struct rank {
     int size;
     char job[64];
     const char *const *settings;
+    struct ranks_heard *heard; /* NULL, or what rank_comm()'s communicator logs to */
     void *arg;
 };
 
