@@ -132,7 +132,7 @@ int shmrt_allreduce(struct shmrt_comm *comm, const void *in, void *out, size_t c
     size_t bytes = count * reduction.element_bytes;
     if (comm->group.sync.size == 1) {
         const void *term = in;
-        shmrt_reduce(&comm->group.kernels, dtype, op, out, &term, 1, count);
+        shmrt_kernels_reduce(&comm->group.kernels, dtype, op, out, &term, 1, count);
     } else if (bytes <= comm->group.oneshot_max_bytes) {
         comm->counters.oneshot_calls++;
         rc = shmrt_oneshot_allreduce(&comm->group, &reduction);

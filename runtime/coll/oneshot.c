@@ -22,8 +22,8 @@ int shmrt_oneshot_allreduce(struct shmrt_group *group, const struct shmrt_reduct
             return rc;
         terms[r] = shmrt_call_payload(group, r, bytes);
     }
-    shmrt_reduce(&group->kernels, reduction->dtype, reduction->op, reduction->out, terms,
-                 group->sync.size, reduction->count);
+    shmrt_kernels_reduce(&group->kernels, reduction->dtype, reduction->op, reduction->out, terms,
+                         group->sync.size, reduction->count);
     return 0;
 }
 

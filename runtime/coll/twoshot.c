@@ -90,8 +90,8 @@ static int reduce(const struct lane *l, uint64_t t)
         terms[r] = shmrt_scatter_at(&g->layout, g->base[r], l->lane, l->first + t, own);
     }
     char *out = reduction->out + offset_bytes(l, part);
-    shmrt_reduce(&g->kernels, reduction->dtype, reduction->op, out, terms, g->sync.size,
-                 part.count);
+    shmrt_kernels_reduce(&g->kernels, reduction->dtype, reduction->op, out, terms, g->sync.size,
+                         part.count);
     memcpy(shmrt_gather_at(&g->layout, g->base[own], l->lane, l->first + t), out,
            part_bytes(l, part));
     shmrt_post(&g->sync, &flags_of(l, own)->gathered, l->first + t + 1, l->lane);

@@ -86,8 +86,8 @@ const char *shmrt_kernels_rung(int i)
     return i >= 0 && i < RUNGS ? ladder[i].name : NULL;
 }
 
-void shmrt_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype, enum shmrt_op op,
-                  void *out, const void *const *in, int n, size_t count)
+void shmrt_kernels_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype,
+                          enum shmrt_op op, void *out, const void *const *in, int n, size_t count)
 {
     struct shmrt_fpenv env = shmrt_fpenv_enter();
     kernels->reduce[dtype][op](out, in, n, count);

@@ -19,7 +19,7 @@
  * @n:     1 .. SHMRT_MAX_RANKS; with n == 1 the result is in[0] with NaNs made canonical
  * @count: elements; 0 is allowed
  *
- * The caller has put the thread in round-to-nearest without FTZ/DAZ (shmrt_reduce does).
+ * The caller has put the thread in round-to-nearest without FTZ/DAZ (shmrt_kernels_reduce does).
  */
 typedef void (*shmrt_reduce_fn)(void *out, const void *const *in, int n, size_t count);
 
@@ -42,11 +42,11 @@ int shmrt_kernels_choose(const char *forced, struct shmrt_kernels *out) SHMRT_WA
 const char *shmrt_kernels_rung(int i);
 
 /**
- * shmrt_reduce - run a kernel of the table in the floating-point environment that it needs
+ * shmrt_kernels_reduce - run a kernel of the table in the floating-point environment that it needs
  *
  * Round-to-nearest, no FTZ or DAZ, exceptions masked; the thread's own settings are restored.
  */
-void shmrt_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype, enum shmrt_op op,
-                  void *out, const void *const *in, int n, size_t count);
+void shmrt_kernels_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype,
+                          enum shmrt_op op, void *out, const void *const *in, int n, size_t count);
 
 #endif

@@ -70,7 +70,7 @@ static void reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype, 
                    struct vectors *v, char *out)
 {
     const void *const terms[] = {v->in[0], v->in[1], v->in[2]};
-    shmrt_reduce(kernels, dtype, op, out, terms, TERMS, COUNT);
+    shmrt_kernels_reduce(kernels, dtype, op, out, terms, TERMS, COUNT);
 }
 
 static void check(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype, enum shmrt_op op,
@@ -129,7 +129,7 @@ static void thread_of_its_own(void **state)
     assert_memory_equal(v.out, v.expected, COUNT * sizeof(float));
 }
 
-/* The settings matter to these vectors: past shmrt_reduce, they change the bits. */
+/* The settings matter to these vectors: past shmrt_kernels_reduce, they change the bits. */
 static void settings_would_matter(void **state)
 {
     const struct rungs *rungs = *state;
