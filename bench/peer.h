@@ -18,6 +18,7 @@
 #ifndef SHMRT_BENCH_PEER_H
 #define SHMRT_BENCH_PEER_H
 
+#include "meet.h"
 #include "task.h"
 
 #ifdef __cplusplus
@@ -35,13 +36,6 @@ enum {
 };
 
 enum bench_command { BENCH_COMMAND_VERIFY = 1, BENCH_COMMAND_RUN, BENCH_COMMAND_QUIT };
-
-/** A barrier of processes: spins, then yields, then sleeps. Zero is a fresh one. */
-struct bench_barrier {
-    uint32_t arrived;
-    uint32_t generation;
-    uint64_t start_ns; /* written by the last to arrive: when all leave, see bench_start() */
-};
 
 /** What one rank of a peer writes. */
 struct bench_peer_rank {
@@ -110,20 +104,6 @@ int bench_peer_pin(const char *control, int rank);
  * Return: 0, or a negative errno when the page is unusable.
  */
 int bench_peer_serve(const char *control, int rank, const struct bench_peer_ops *ops);
-
-/* The rest is shared with shm-bench itself. */
-
-double bench_now_us(void);
-
-/** Return when @ranks have called it; false when @stop (may be NULL) answered true meanwhile. */
-int bench_barrier(struct bench_barrier *barrier, uint32_t ranks, int (*stop)(void *), void *arg);
-
-/** A barrier that all ranks leave at one moment, by the clock that they share. */
-int bench_start(struct bench_barrier *barrier, uint32_t ranks, int (*stop)(void *), void *arg);
-
-/** Sleep until *@word is no longer @value, at most @ms; may return early. */
-void bench_sleep(const uint32_t *word, uint32_t value, int ms);
-void bench_wake(uint32_t *word);
 
 #ifdef __cplusplus
 }
