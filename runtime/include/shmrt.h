@@ -186,6 +186,67 @@ SHMRT_API SHMRT_WARN_UNUSED int shmrt_allreduce(struct shmrt_comm *comm, const v
                                                 size_t count, enum shmrt_dtype dtype,
                                                 enum shmrt_op op);
 
+/** What a row is normed by: its root mean square, or mean and variance. */
+enum shmrt_norm {
+    SHMRT_RMS_NORM,
+    SHMRT_LAYER_NORM,
+    SHMRT_NORM_COUNT /* number of norms, not a norm */
+};
+
+/**
+ * struct shmrt_norm_args - an all-reduce, the residual and a norm, all of @dtype
+ * @in:       this rank's term: @rows x @columns elements, row by row
+ * @residual: the same on all ranks, added to the sum over ranks; NULL: none
+ * @sum_out:  the sum over ranks plus @residual, which is the next residual; may equal @in or
+ *            @residual
+ * @out:      the norm of @sum_out; may equal @in
+ * @weight:   @columns factors, the same on all ranks
+ * @bias:     @columns addends, the same on all ranks; NULL: none, which SHMRT_RMS_NORM requires
+ * @rows, @columns: the same on all ranks; either may be 0
+ * @dtype:    SHMRT_FLOAT32, SHMRT_BFLOAT16 or SHMRT_FLOAT16
+ * @epsilon:  0 or more, added to the mean square or the variance, as fp32
+ *
+ * Buffers overlap in no other way; any alignment.
+ */
+struct shmrt_norm_args {
+    const void *in;
+    const void *residual;
+    void *sum_out;
+    void *out;
+    const void *weight;
+    const void *bias;
+    size_t rows;
+    size_t columns;
+    enum shmrt_dtype dtype;
+    enum shmrt_norm norm;
+    double epsilon;
+};
+
+/**
+ * shmrt_allreduce_norm - sum over all ranks, add the residual, norm each row
+ * @comm: every rank of it makes this call, in the same order
+ * @args: read before the call returns, not kept
+ *
+ * The other ranks see the shmrt_allreduce() of rows * columns elements that this is, with
+ * SHMRT_SUM; each rank norms all rows by itself. Arithmetic is fp32; "round" is to @dtype:
+ *
+ *   sum_out = round(allreduce(in) + residual)     allreduce(in) is rounded before, as always
+ *   RMS:   out = round(round(x / sqrt(mean(x * x) + epsilon)) * weight), as Hugging Face's
+ *          LlamaRMSNorm; torch.nn.RMSNorm lacks the inner rounding, and so differs for 16 bits
+ *   layer: out = round((x - mean(x)) / sqrt(variance + epsilon) * weight + bias), as
+ *          torch.nn.functional.layer_norm; the variance is the mean of squared deviations
+ *
+ * where x is a row of sum_out, and 1 / sqrt is computed first. A sum over a row has a fixed order:
+ * element j is added to partial sum j mod 64, in ascending order of j; then the upper half of the
+ * partial sums is added to the lower half, and so on. All ranks get the same bits, whatever the
+ * number of threads or the kernel rung. A NaN is stored as the canonical one.
+ *
+ * Return: as shmrt_allreduce(); after an error @sum_out and @out are unspecified, unless it was
+ * -EINVAL or -ENOTSUP, which leave them untouched.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_allreduce_norm(struct shmrt_comm *comm,
+                                                     const struct shmrt_norm_args *args);
+
 /** shmrt_barrier - return when every rank has called it. Errors as shmrt_allreduce(). */
 SHMRT_API SHMRT_WARN_UNUSED int shmrt_barrier(struct shmrt_comm *comm);
 

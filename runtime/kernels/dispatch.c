@@ -7,6 +7,7 @@
  */
 #include "cpu.h"
 #include "fpenv.h"
+#include "norm.h"
 #include "rungs.h"
 
 #include <errno.h>
@@ -14,13 +15,17 @@
 
 #ifdef SHMRT_WITH_AVX2
 #define AVX2_KERNELS &shmrt_kernels_avx2
+#define AVX2_NORMS   shmrt_norms_avx2
 #else
 #define AVX2_KERNELS NULL
+#define AVX2_NORMS   NULL
 #endif
 #ifdef SHMRT_WITH_AVX512
 #define AVX512_KERNELS &shmrt_kernels_avx512
+#define AVX512_NORMS   shmrt_norms_avx512
 #else
 #define AVX512_KERNELS NULL
+#define AVX512_NORMS   NULL
 #endif
 
 /* From the slowest up. */
@@ -28,10 +33,11 @@ static const struct {
     const char *name;
     unsigned int needs;
     const struct shmrt_kernels *kernels; /* NULL: not in this build */
+    const shmrt_norm_fn *norms;          /* NULL: those of the rung below */
 } ladder[] = {
-    {"reference", 0, &shmrt_kernels_reference},
-    {"avx2", SHMRT_CPU_AVX2, AVX2_KERNELS},
-    {"avx512", SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512, AVX512_KERNELS},
+    {"reference", 0, &shmrt_kernels_reference, shmrt_norms_reference},
+    {"avx2", SHMRT_CPU_AVX2, AVX2_KERNELS, AVX2_NORMS},
+    {"avx512", SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512, AVX512_KERNELS, AVX512_NORMS},
 };
 
 enum { RUNGS = sizeof ladder / sizeof ladder[0] };
@@ -42,13 +48,17 @@ static int runs_here(int rung, unsigned int flags)
 }
 
 /* Lays @rung's kernels over those of the rungs below it. */
-static void overlay(const struct shmrt_kernels *rung, struct shmrt_kernels *out)
+static void overlay(const struct shmrt_kernels *rung, const shmrt_norm_fn *norms,
+                    struct shmrt_kernels *out)
 {
     out->name = rung->name;
-    for (int dtype = 0; dtype < SHMRT_DTYPE_COUNT; dtype++)
+    for (int dtype = 0; dtype < SHMRT_DTYPE_COUNT; dtype++) {
         for (int op = 0; op < SHMRT_OP_COUNT; op++)
             if (rung->reduce[dtype][op])
                 out->reduce[dtype][op] = rung->reduce[dtype][op];
+        if (norms && norms[dtype])
+            out->norm[dtype] = norms[dtype];
+    }
 }
 
 /* Index of the highest rung to use, or a negative errno value. */
@@ -72,7 +82,7 @@ int shmrt_kernels_choose_for(unsigned int flags, const char *forced, struct shmr
     memset(out, 0, sizeof *out);
     for (int rung = 0; rung <= top; rung++)
         if (runs_here(rung, flags))
-            overlay(ladder[rung].kernels, out);
+            overlay(ladder[rung].kernels, ladder[rung].norms, out);
     return 0;
 }
 
@@ -91,5 +101,26 @@ void shmrt_kernels_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype 
 {
     struct shmrt_fpenv env = shmrt_fpenv_enter();
     kernels->reduce[dtype][op](out, in, n, count);
+    shmrt_fpenv_leave(env);
+}
+
+/* @pointer, which may be NULL, @bytes further on. */
+static const void *past(const void *pointer, size_t bytes)
+{
+    return pointer ? (const char *)pointer + bytes : NULL;
+}
+
+void shmrt_kernels_norm(const struct shmrt_kernels *kernels, const struct shmrt_norm_args *args,
+                        size_t first, size_t rows)
+{
+    size_t skipped = first * args->columns * shmrt_dtype_bytes(args->dtype);
+    struct shmrt_norm_args some = *args;
+    some.in = past(args->in, skipped);
+    some.residual = past(args->residual, skipped);
+    some.sum_out = (char *)args->sum_out + skipped;
+    some.out = (char *)args->out + skipped;
+    some.rows = rows;
+    struct shmrt_fpenv env = shmrt_fpenv_enter();
+    kernels->norm[args->dtype](&some);
     shmrt_fpenv_leave(env);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels.h - the table of reduce kernels (L1)
+ * kernels.h - the tables of reduce kernels and of norms (L1)
  *
  * A kernel combines n vectors element by element, in the order given, and writes the result once:
  *   out[i] = round(in[0][i] op in[1][i] op ... op in[n-1][i])
@@ -23,10 +23,19 @@
  */
 typedef void (*shmrt_reduce_fn)(void *out, const void *const *in, int n, size_t count);
 
+/**
+ * shmrt_norm_fn - add the residual to @args->in, which is reduced already, and norm each row
+ *
+ * Otherwise as shmrt_allreduce_norm() says; @args->in may equal @args->out too. The caller has put
+ * the thread in the environment above (shmrt_kernels_norm does).
+ */
+typedef void (*shmrt_norm_fn)(const struct shmrt_norm_args *args);
+
 /** One rung of the ladder. An entry that is NULL is taken from the rung below when chosen. */
 struct shmrt_kernels {
     const char *name; /* "reference", "avx2", "avx512" */
     shmrt_reduce_fn reduce[SHMRT_DTYPE_COUNT][SHMRT_OP_COUNT];
+    shmrt_norm_fn norm[SHMRT_DTYPE_COUNT]; /* fp32, bf16 and fp16; NULL for all others */
 };
 
 /**
@@ -48,5 +57,9 @@ const char *shmrt_kernels_rung(int i);
  */
 void shmrt_kernels_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype,
                           enum shmrt_op op, void *out, const void *const *in, int n, size_t count);
+
+/** shmrt_kernels_norm - the same for @rows rows of @args, from row @first on */
+void shmrt_kernels_norm(const struct shmrt_kernels *kernels, const struct shmrt_norm_args *args,
+                        size_t first, size_t rows);
 
 #endif

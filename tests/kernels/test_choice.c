@@ -21,6 +21,17 @@ static void only_avg_of_integers_is_absent(void **state)
             }
 }
 
+static void norms_are_of_three_types(void **state)
+{
+    const struct rungs *rungs = *state;
+    for (int r = 0; r < rungs->count; r++)
+        for (int dtype = 0; dtype < SHMRT_DTYPE_COUNT; dtype++) {
+            bool there =
+                dtype == SHMRT_FLOAT32 || dtype == SHMRT_BFLOAT16 || dtype == SHMRT_FLOAT16;
+            assert_int_equal(rungs->kernels[r].norm[dtype] != NULL, there);
+        }
+}
+
 static void names(void **state)
 {
     const struct rungs *rungs = *state;
@@ -74,6 +85,7 @@ int main(void)
     rungs_print(&rungs);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(only_avg_of_integers_is_absent, &rungs),
+        cmocka_unit_test_prestate(norms_are_of_three_types, &rungs),
         cmocka_unit_test_prestate(names, &rungs),
         cmocka_unit_test(choice_by_cpu),
     };

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * comm_norm.c - an all-reduce followed by a norm of its rows.
+ *
+ * The sum over ranks goes to out, since sum_out may be the residual, which is still to be added.
+ * Rows are then normed in place by all lanes, each by one lane as a whole: the bits do not depend
+ * on how many there are.
+ */
+#include "comm.h"
+
+#include "coll/slices.h"
+#include "team/team.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+/* Whether two buffers of these sizes share a byte; NULL shares none. */
+static bool overlap(const void *a, size_t a_bytes, const void *b, size_t b_bytes)
+{
+    uintptr_t x = (uintptr_t)a, y = (uintptr_t)b;
+    return a && b && (x < y ? y - x < a_bytes : x - y < b_bytes);
+}
+
+static int refuse(struct shmrt_comm *comm, const char *why)
+{
+    return shmrt_error_set(&comm->error, -EINVAL, "all-reduce with a norm: %s", why);
+}
+
+static int check_places(struct shmrt_comm *comm, const struct shmrt_norm_args *args, size_t bytes)
+{
+    size_t row_bytes = args->columns * shmrt_dtype_bytes(args->dtype);
+    if (!args->in || !args->sum_out || !args->out || !args->weight)
+        return refuse(comm, "in, sum_out, out or weight is NULL");
+    if (overlap(args->out, bytes, args->sum_out, bytes) ||
+        overlap(args->out, bytes, args->residual, bytes))
+        return refuse(comm, "out overlaps sum_out or residual; it needs memory of its own");
+    if ((args->in != args->out && overlap(args->in, bytes, args->out, bytes)) ||
+        (args->in != args->sum_out && overlap(args->in, bytes, args->sum_out, bytes)) ||
+        (args->residual != args->sum_out && overlap(args->residual, bytes, args->sum_out, bytes)))
+        return refuse(comm, "buffers overlap partly; use the same one or separate ones");
+    const void *const vectors[] = {args->weight, args->bias};
+    for (int i = 0; i < 2; i++)
+        if (overlap(vectors[i], row_bytes, args->out, bytes) ||
+            overlap(vectors[i], row_bytes, args->sum_out, bytes))
+            return refuse(comm, "weight or bias overlaps an output");
+    return 0;
+}
+
+static int check(struct shmrt_comm *comm, const struct shmrt_norm_args *args)
+{
+    size_t element = shmrt_dtype_bytes(args->dtype);
+    if (element == 0 || args->norm < 0 || args->norm >= SHMRT_NORM_COUNT)
+        return shmrt_error_set(&comm->error, -EINVAL,
+                               "%d is not an element type (0 to %d), or %d not a norm (0 to %d)",
+                               (int)args->dtype, SHMRT_DTYPE_COUNT - 1, (int)args->norm,
+                               SHMRT_NORM_COUNT - 1);
+    if (!comm->group.kernels.norm[args->dtype])
+        return shmrt_error_set(&comm->error, -ENOTSUP,
+                               "rows of %s can't be normed; use float32, bfloat16 or float16",
+                               shmrt_dtype_name(args->dtype));
+    if (!(args->epsilon >= 0))
+        return refuse(comm, "epsilon is negative or not a number");
+    if (args->bias && args->norm == SHMRT_RMS_NORM)
+        return refuse(comm, "an RMS norm has no bias");
+    if (args->columns && args->rows > PTRDIFF_MAX / element / args->columns)
+        return shmrt_error_set(&comm->error, -EINVAL,
+                               "%zu rows of %zu columns of %s are more than %td bytes", args->rows,
+                               args->columns, shmrt_dtype_name(args->dtype), PTRDIFF_MAX);
+    size_t bytes = args->rows * args->columns * element;
+    return bytes ? check_places(comm, args, bytes) : 0;
+}
+
+struct norm_work {
+    const struct shmrt_kernels *kernels;
+    const struct shmrt_norm_args *args; /* in: what was reduced */
+    int lanes;
+};
+
+static void norm_rows(int lane, void *arg)
+{
+    const struct norm_work *work = arg;
+    size_t rows = work->args->rows, lanes = (size_t)work->lanes;
+    size_t share = rows / lanes, rest = rows % lanes, index = (size_t)lane;
+    size_t first = share * index + (index < rest ? index : rest);
+    shmrt_kernels_norm(work->kernels, work->args, first, share + (index < rest));
+}
+
+int shmrt_allreduce_norm(struct shmrt_comm *comm, const struct shmrt_norm_args *args)
+{
+    int rc = check(comm, args);
+    size_t count = rc ? 0 : args->rows * args->columns;
+    if (rc == 0)
+        rc = shmrt_allreduce(comm, args->in, args->out, count, args->dtype, SHMRT_SUM);
+    if (rc || count == 0)
+        return rc;
+    struct shmrt_norm_args reduced = *args;
+    reduced.in = args->out;
+    int lanes = shmrt_slice_lanes(count * shmrt_dtype_bytes(args->dtype), comm->group.sync.lanes);
+    if ((size_t)lanes > args->rows)
+        lanes = (int)args->rows;
+    struct norm_work work = {&comm->group.kernels, &reduced, lanes};
+    shmrt_team_run(lanes, norm_rows, &work);
+    return 0;
+}
