@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * comm.c - the entry points of a communicator: arguments are checked before anything is shared.
- */
+/* comm.c - the entry points of a communicator, but for those of requests and splits. */
 #include "comm.h"
 
 #include "shm/bind.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 int shmrt_comm_rank(const struct shmrt_comm *comm)
@@ -47,8 +44,7 @@ void shmrt_comm_abort(struct shmrt_comm *comm, const char *reason)
                    reason ? reason : "no reason given");
 }
 
-/* Refuses every call on a communicator that can't be used (any more). */
-static int check_usable(struct shmrt_comm *comm)
+int shmrt_comm_check(struct shmrt_comm *comm)
 {
     if (shmrt_unlikely(is_forked(comm)))
         return shmrt_error_set(
@@ -64,93 +60,236 @@ static int check_usable(struct shmrt_comm *comm)
     return 0;
 }
 
-static bool overlaps_partly(const void *in, const void *out, size_t bytes)
+static void count(struct shmrt_counters *counters, const struct shmrt_coll *coll,
+                  const struct shmrt_work *work)
 {
-    uintptr_t a = (uintptr_t)in, b = (uintptr_t)out;
-    return a != b && (a < b ? b - a : a - b) < bytes;
+    counters->calls++;
+    counters->bytes += coll->count * coll->element_bytes;
+    if (!work || coll->collective == SHMRT_BARRIER)
+        return;
+    counters->oneshot_calls += work->way == SHMRT_WAY_ONESHOT;
+    counters->pipelined_calls += work->way != SHMRT_WAY_ONESHOT;
+    counters->shared_calls += shmrt_work_was_shared(work);
 }
 
-static int check_arguments(struct shmrt_comm *comm, const void *in, const void *out, size_t count,
-                           enum shmrt_dtype dtype, enum shmrt_op op)
-{
-    size_t element = shmrt_dtype_bytes(dtype);
-    if (element == 0)
-        return shmrt_error_set(&comm->error, -EINVAL, "%d is not an element type (0 to %d)",
-                               (int)dtype, SHMRT_DTYPE_COUNT - 1);
-    if (!shmrt_op_name(op))
-        return shmrt_error_set(&comm->error, -EINVAL, "%d is not an operation (0 to %d)", (int)op,
-                               SHMRT_OP_COUNT - 1);
-    if (!comm->group.kernels.reduce[dtype][op])
-        return shmrt_error_set(&comm->error, -ENOTSUP,
-                               "%s of %s is not defined (the quotient of integers is not an "
-                               "integer); use sum and divide, or a floating-point type",
-                               shmrt_op_name(op), shmrt_dtype_name(dtype));
-    if (count > PTRDIFF_MAX / element)
-        return shmrt_error_set(&comm->error, -EINVAL, "%zu elements of %s are more than %td bytes",
-                               count, shmrt_dtype_name(dtype), PTRDIFF_MAX);
-    if (count && (!in || !out))
-        return shmrt_error_set(&comm->error, -EINVAL, "the %s buffer is NULL",
-                               in ? "output" : "input");
-    if (overlaps_partly(in, out, count * element))
-        return shmrt_error_set(&comm->error, -EINVAL,
-                               "input and output overlap partly: they are %" PRIu64
-                               " bytes apart and %zu long; use the same buffer or separate ones",
-                               (uint64_t)((uintptr_t)in < (uintptr_t)out
-                                              ? (uintptr_t)out - (uintptr_t)in
-                                              : (uintptr_t)in - (uintptr_t)out),
-                               count * element);
-    return 0;
-}
-
-/* After a collective: the error that @comm died of becomes its last error. */
-static int finish(struct shmrt_comm *comm, int rc, size_t bytes)
+int shmrt_comm_finish(struct shmrt_comm *comm, const struct shmrt_coll *coll,
+                      const struct shmrt_work *work, int rc)
 {
     if (shmrt_unlikely(rc)) {
         if (!shmrt_has_failed(&comm->group.sync, &comm->error))
             shmrt_error_set(&comm->error, rc, "%s", strerror(-rc));
         return comm->error.code;
     }
-    comm->counters.calls++;
-    comm->counters.bytes += bytes;
+    count(&comm->counters, coll, work);
     return 0;
+}
+
+/* A rank alone moves its own input to its own output. */
+static void run_alone(struct shmrt_comm *comm, const struct shmrt_coll *coll)
+{
+    struct shmrt_plan plan;
+    const void *term = coll->in;
+    shmrt_plan_make(&plan, coll, 1, 0);
+    if (plan.combine) {
+        size_t elements = shmrt_plan_block(&plan, 0, 0).count;
+        shmrt_kernels_reduce(&comm->group.kernels, coll->dtype, coll->op, coll->out, &term, 1,
+                             elements);
+        if (coll->finish.fn)
+            coll->finish.fn(coll->finish.arg, 0, elements);
+    } else if (coll->collective != SHMRT_BARRIER) {
+        shmrt_plan_copy_own(&plan);
+    }
+}
+
+static int run_pair(struct shmrt_comm *comm, const struct shmrt_coll *coll)
+{
+    struct shmrt_pair_work work;
+    int rc;
+    shmrt_pair_make(&work, &comm->group, coll);
+    while ((rc = shmrt_pair_step(&work)) == -EAGAIN)
+        if ((rc = shmrt_await(&comm->group.sync, &work.awaited)) != 0)
+            break;
+    return shmrt_comm_finish(comm, coll, NULL, rc);
+}
+
+int shmrt_comm_run(struct shmrt_comm *comm, const struct shmrt_coll *coll)
+{
+    if (coll->collective == SHMRT_SEND || coll->collective == SHMRT_RECV)
+        return run_pair(comm, coll);
+    if (comm->group.sync.size == 1) {
+        run_alone(comm, coll);
+        return shmrt_comm_finish(comm, coll, NULL, 0);
+    }
+    struct shmrt_work work;
+    shmrt_work_make(&work, &comm->group, coll);
+    int rc = shmrt_work_run(&work);
+    return shmrt_comm_finish(comm, coll, &work, rc);
+}
+
+/* Check, then run; behind what was started, if anything was. */
+static int call(struct shmrt_comm *comm, const struct shmrt_args *args)
+{
+    struct shmrt_coll coll;
+    int rc = shmrt_comm_check(comm);
+    if (rc == 0 && shmrt_unlikely(comm->requests != NULL)) {
+        struct shmrt_request *request;
+        rc = shmrt_start(comm, args, &request);
+        return rc ? rc : shmrt_wait(request);
+    }
+    if (rc == 0)
+        rc = shmrt_args_check(comm, args, &coll);
+    return rc ? rc : shmrt_comm_run(comm, &coll);
 }
 
 int shmrt_allreduce(struct shmrt_comm *comm, const void *in, void *out, size_t count,
                     enum shmrt_dtype dtype, enum shmrt_op op)
 {
-    int rc = check_usable(comm);
-    if (rc == 0)
-        rc = check_arguments(comm, in, out, count, dtype, op);
-    if (shmrt_unlikely(rc))
-        return rc;
-    struct shmrt_reduction reduction = {.in = in,
-                                        .out = out,
-                                        .count = count,
-                                        .element_bytes = shmrt_dtype_bytes(dtype),
-                                        .dtype = dtype,
-                                        .op = op};
-    size_t bytes = count * reduction.element_bytes;
-    if (comm->group.sync.size == 1) {
-        const void *term = in;
-        shmrt_kernels_reduce(&comm->group.kernels, dtype, op, out, &term, 1, count);
-    } else if (bytes <= comm->group.oneshot_max_bytes) {
-        comm->counters.oneshot_calls++;
-        rc = shmrt_oneshot_allreduce(&comm->group, &reduction);
-    } else {
-        comm->counters.pipelined_calls++;
-        rc = shmrt_twoshot_allreduce(&comm->group, &reduction);
-    }
-    return finish(comm, rc, bytes);
+    return call(comm, &(struct shmrt_args){.collective = SHMRT_ALLREDUCE,
+                                           .in = in,
+                                           .out = out,
+                                           .count = count,
+                                           .dtype = dtype,
+                                           .op = op});
 }
 
 int shmrt_barrier(struct shmrt_comm *comm)
 {
-    int rc = check_usable(comm);
-    if (rc)
-        return rc;
-    if (comm->group.sync.size > 1)
-        rc = shmrt_oneshot_barrier(&comm->group);
-    return finish(comm, rc, 0);
+    return call(comm, &(struct shmrt_args){.collective = SHMRT_BARRIER});
+}
+
+int shmrt_broadcast(struct shmrt_comm *comm, void *buffer, size_t count, enum shmrt_dtype dtype,
+                    int root)
+{
+    return call(comm, &(struct shmrt_args){.collective = SHMRT_BROADCAST,
+                                           .in = buffer,
+                                           .out = buffer,
+                                           .count = count,
+                                           .dtype = dtype,
+                                           .peer = root});
+}
+
+int shmrt_reduce(struct shmrt_comm *comm, const void *in, void *out, size_t count,
+                 enum shmrt_dtype dtype, enum shmrt_op op, int root)
+{
+    return call(comm, &(struct shmrt_args){.collective = SHMRT_REDUCE,
+                                           .in = in,
+                                           .out = out,
+                                           .count = count,
+                                           .dtype = dtype,
+                                           .op = op,
+                                           .peer = root});
+}
+
+int shmrt_allgather(struct shmrt_comm *comm, const void *in, void *out, size_t count,
+                    enum shmrt_dtype dtype)
+{
+    return call(
+        comm,
+        &(struct shmrt_args){
+            .collective = SHMRT_ALLGATHER, .in = in, .out = out, .count = count, .dtype = dtype});
+}
+
+static int refuse_no_counts(struct shmrt_comm *comm)
+{
+    return shmrt_error_set(&comm->error, -EINVAL,
+                           "the counts are NULL; give one for each of the %d ranks",
+                           comm->group.sync.size);
+}
+
+int shmrt_allgatherv(struct shmrt_comm *comm, const void *in, void *out, const size_t *counts,
+                     enum shmrt_dtype dtype)
+{
+    if (!counts)
+        return refuse_no_counts(comm);
+    return call(comm, &(struct shmrt_args){.collective = SHMRT_ALLGATHER,
+                                           .in = in,
+                                           .out = out,
+                                           .in_counts = counts,
+                                           .dtype = dtype});
+}
+
+int shmrt_reduce_scatter(struct shmrt_comm *comm, const void *in, void *out, size_t count,
+                         enum shmrt_dtype dtype, enum shmrt_op op)
+{
+    return call(comm, &(struct shmrt_args){.collective = SHMRT_REDUCE_SCATTER,
+                                           .in = in,
+                                           .out = out,
+                                           .count = count,
+                                           .dtype = dtype,
+                                           .op = op});
+}
+
+int shmrt_reduce_scatterv(struct shmrt_comm *comm, const void *in, void *out, const size_t *counts,
+                          enum shmrt_dtype dtype, enum shmrt_op op)
+{
+    if (!counts)
+        return refuse_no_counts(comm);
+    return call(comm, &(struct shmrt_args){.collective = SHMRT_REDUCE_SCATTER,
+                                           .in = in,
+                                           .out = out,
+                                           .in_counts = counts,
+                                           .dtype = dtype,
+                                           .op = op});
+}
+
+int shmrt_alltoall(struct shmrt_comm *comm, const void *in, void *out, size_t count,
+                   enum shmrt_dtype dtype)
+{
+    return call(
+        comm,
+        &(struct shmrt_args){
+            .collective = SHMRT_ALLTOALL, .in = in, .out = out, .count = count, .dtype = dtype});
+}
+
+int shmrt_alltoallv(struct shmrt_comm *comm, const void *in, const size_t *in_counts, void *out,
+                    const size_t *out_counts, enum shmrt_dtype dtype)
+{
+    if (!in_counts || !out_counts)
+        return refuse_no_counts(comm);
+    return call(comm, &(struct shmrt_args){.collective = SHMRT_ALLTOALL,
+                                           .in = in,
+                                           .out = out,
+                                           .in_counts = in_counts,
+                                           .out_counts = out_counts,
+                                           .dtype = dtype});
+}
+
+int shmrt_gather(struct shmrt_comm *comm, const void *in, void *out, size_t count,
+                 enum shmrt_dtype dtype, int root)
+{
+    return call(comm, &(struct shmrt_args){.collective = SHMRT_GATHER,
+                                           .in = in,
+                                           .out = out,
+                                           .count = count,
+                                           .dtype = dtype,
+                                           .peer = root});
+}
+
+int shmrt_scatter(struct shmrt_comm *comm, const void *in, void *out, size_t count,
+                  enum shmrt_dtype dtype, int root)
+{
+    return call(comm, &(struct shmrt_args){.collective = SHMRT_SCATTER,
+                                           .in = in,
+                                           .out = out,
+                                           .count = count,
+                                           .dtype = dtype,
+                                           .peer = root});
+}
+
+int shmrt_send(struct shmrt_comm *comm, const void *in, size_t count, enum shmrt_dtype dtype,
+               int to)
+{
+    return call(
+        comm, &(struct shmrt_args){
+                  .collective = SHMRT_SEND, .in = in, .count = count, .dtype = dtype, .peer = to});
+}
+
+int shmrt_recv(struct shmrt_comm *comm, void *out, size_t count, enum shmrt_dtype dtype, int from)
+{
+    return call(
+        comm,
+        &(struct shmrt_args){
+            .collective = SHMRT_RECV, .out = out, .count = count, .dtype = dtype, .peer = from});
 }
 
 void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *out)
@@ -158,6 +297,7 @@ void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *o
     *out = comm->counters;
     for (int lane = 0; lane < comm->group.sync.lanes; lane++) {
         out->wait_ns += comm->group.sync.stats[lane].wait_ns;
+        out->late_ns += comm->group.sync.stats[lane].late_ns;
         out->sleeps += comm->group.sync.stats[lane].sleeps;
     }
 }
@@ -166,7 +306,7 @@ int shmrt_comm_verify(struct shmrt_comm *comm, struct shmrt_placement_proof *out
 {
     *out = (struct shmrt_placement_proof){0};
     if (is_forked(comm))
-        return check_usable(comm);
+        return shmrt_comm_check(comm);
     const struct shmrt_segment *own = &comm->segments[comm->group.sync.rank];
     int rc = shmrt_bind_count(own->base, own->bytes, &own->nodes, out);
     out->nodes = own->nodes.words[0];

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* comm.h - inside of a communicator (L4), for comm.c, comm_create.c and comm_env.c */
+/* comm.h - inside of a communicator (L4), for the comm*.c files */
 #ifndef SHMRT_COMM_H
 #define SHMRT_COMM_H
 
 #include "base/options.h"
-#include "coll/group.h"
+#include "coll/pair.h"
+#include "coll/work.h"
 #include "shm/rendezvous.h"
 #include "shm/segment.h"
 
@@ -16,6 +17,9 @@ struct shmrt_comm {
     int listener; /* holds this rank's rendezvous name; -1: none */
     struct shmrt_error error;
     struct shmrt_counters counters;
+    struct shmrt_request *requests; /* started and not yet freed, in order */
+    char key[SHMRT_JOB_BYTES];      /* where the ranks met */
+    unsigned splits;                /* made of it so far */
     /* One private page holding 1, which a fork sets to 0 in the child (MADV_WIPEONFORK). */
     unsigned char *fork_guard;
 };
@@ -27,5 +31,29 @@ struct shmrt_comm {
  */
 int shmrt_job_key(const char *job, const char *name, char out[SHMRT_JOB_BYTES],
                   struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/** shmrt_comm_create with options that are known already. */
+int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_options *options,
+                     struct shmrt_comm **comm_out, struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/** Refuses every call on a communicator that can't be used (any more). */
+int shmrt_comm_check(struct shmrt_comm *comm) SHMRT_WARN_UNUSED;
+
+/** @args as a collective to run; or -EINVAL, -ENOTSUP with the reason in the communicator. */
+int shmrt_args_check(struct shmrt_comm *comm, const struct shmrt_args *args,
+                     struct shmrt_coll *coll_out) SHMRT_WARN_UNUSED;
+
+/** Run a checked collective to its end, waiting as needed; nothing else is under way. */
+int shmrt_comm_run(struct shmrt_comm *comm, const struct shmrt_coll *coll) SHMRT_WARN_UNUSED;
+
+/** After a collective: counts it, or makes the error that the communicator died of its last. */
+int shmrt_comm_finish(struct shmrt_comm *comm, const struct shmrt_coll *coll,
+                      const struct shmrt_work *work, int rc) SHMRT_WARN_UNUSED;
+
+/** Do all that was started; the requests stay until somebody waits for them. */
+int shmrt_requests_finish(struct shmrt_comm *comm) SHMRT_WARN_UNUSED;
+
+/** Frees what was started and never waited for. */
+void shmrt_requests_free(struct shmrt_comm *comm);
 
 #endif

@@ -166,6 +166,37 @@ static void fill_sync(struct shmrt_comm *comm, const struct shmrt_params *params
     }
 }
 
+static void *allocate_cleared(size_t count, size_t bytes)
+{
+    void *memory = aligned_alloc(SHMRT_APART_BYTES, count * bytes);
+    if (memory)
+        memset(memory, 0, count * bytes);
+    return memory;
+}
+
+static int allocate_states(struct shmrt_comm *comm, int size, struct shmrt_error *error_out)
+{
+    struct shmrt_group *group = &comm->group;
+    size_t lanes = (size_t)group->layout.lanes;
+    group->lanes = allocate_cleared(lanes, sizeof *group->lanes);
+    group->sync.stats = allocate_cleared(lanes, sizeof *group->sync.stats);
+    group->pairs = calloc((size_t)size, sizeof *group->pairs);
+    if (!group->lanes || !group->sync.stats || !group->pairs)
+        return shmrt_error_set(error_out, -ENOMEM, "no memory for %zu lanes and %d ranks", lanes,
+                               size);
+    return 0;
+}
+
+static void fill_tuning(struct shmrt_comm *comm)
+{
+    comm->group.tuning = (struct shmrt_tuning){
+        .oneshot_max_bytes = comm->options.oneshot_max_bytes,
+        .exchange_max_bytes = 0,
+        .chunk_bytes = comm->group.layout.chunk_bytes,
+        .lane_bytes = 32 * 1024,
+    };
+}
+
 /* Everything after the ranks have met and before they agree. */
 static int build_group(struct shmrt_comm *comm, const struct shmrt_params *params,
                        const struct shmrt_hello *mine, struct shmrt_error *error_out)
@@ -176,14 +207,10 @@ static int build_group(struct shmrt_comm *comm, const struct shmrt_params *param
             rc = attach_peer(comm, r, error_out);
     if (rc)
         return rc;
-    size_t lanes = (size_t)comm->group.layout.lanes;
-    comm->group.oneshot_max_bytes = comm->options.oneshot_max_bytes;
-    comm->group.rounds = calloc(lanes, sizeof *comm->group.rounds);
-    comm->group.sync.stats =
-        aligned_alloc(_Alignof(struct shmrt_lane_stats), lanes * sizeof *comm->group.sync.stats);
-    if (!comm->group.rounds || !comm->group.sync.stats)
-        return shmrt_error_set(error_out, -ENOMEM, "no memory for %zu lanes", lanes);
-    memset(comm->group.sync.stats, 0, lanes * sizeof *comm->group.sync.stats);
+    rc = allocate_states(comm, params->size, error_out);
+    if (rc)
+        return rc;
+    fill_tuning(comm);
     fill_sync(comm, params, mine);
     return 0;
 }
@@ -208,6 +235,7 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     int rc = shmrt_job_key(params->job, params->name, mine.job, error_out);
     if (rc)
         return rc;
+    memcpy(comm->key, mine.job, sizeof comm->key);
     rc = shmrt_rendezvous_meet(&meeting, &mine, own->fd, &comm->listener, comm->links, &outcome);
     if (rc == 0)
         rc = build_group(comm, params, &mine, &outcome);
@@ -230,7 +258,9 @@ static void free_comm(struct shmrt_comm *comm, bool bye)
         shmrt_segment_release(&comm->segments[r], !forked);
     if (comm->fork_guard)
         munmap(comm->fork_guard, (size_t)sysconf(_SC_PAGESIZE));
-    free(comm->group.rounds);
+    shmrt_requests_free(comm);
+    free(comm->group.lanes);
+    free(comm->group.pairs);
     free(comm->group.sync.stats);
     free(comm);
 }
@@ -247,18 +277,16 @@ static struct shmrt_comm *allocate_comm(void)
     return comm;
 }
 
-int shmrt_comm_create(const struct shmrt_params *params, struct shmrt_comm **comm_out,
-                      struct shmrt_error *error_out)
+int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_options *options,
+                     struct shmrt_comm **comm_out, struct shmrt_error *error_out)
 {
-    int rc = check_params(params, error_out);
-    if (rc)
-        return rc;
     struct shmrt_comm *comm = allocate_comm();
     if (!comm)
         return shmrt_error_set(error_out, -ENOMEM, "no memory for a communicator");
     struct shmrt_logger logger = {params->log, params->log_arg};
-    if ((rc = shmrt_options_load(params->settings, &comm->options, error_out)) != 0 ||
-        (rc = choose_kernels(comm, error_out)) != 0 ||
+    comm->options = *options;
+    int rc;
+    if ((rc = choose_kernels(comm, error_out)) != 0 ||
         (rc = make_fork_guard(comm, error_out)) != 0 ||
         (rc = shmrt_segment_create(params->rank, comm->options.segment_bytes,
                                    comm->options.bind != 0, &logger, &comm->segments[params->rank],
@@ -269,6 +297,16 @@ int shmrt_comm_create(const struct shmrt_params *params, struct shmrt_comm **com
     }
     *comm_out = comm;
     return 0;
+}
+
+int shmrt_comm_create(const struct shmrt_params *params, struct shmrt_comm **comm_out,
+                      struct shmrt_error *error_out)
+{
+    struct shmrt_options options;
+    int rc = check_params(params, error_out);
+    if (rc == 0)
+        rc = shmrt_options_load(params->settings, &options, error_out);
+    return rc ? rc : shmrt_comm_build(params, &options, comm_out, error_out);
 }
 
 void shmrt_comm_destroy(struct shmrt_comm *comm)

@@ -3,13 +3,10 @@
  * comm_norm.c - an all-reduce followed by a norm of its rows.
  *
  * The sum over ranks goes to out, since sum_out may be the residual, which is still to be added.
- * Rows are then normed in place by all lanes, each by one lane as a whole: the bits do not depend
- * on how many there are.
+ * As soon as a lane has whole rows of it, and while they are in its cache, it norms them in place.
+ * A row is normed by one lane as a whole: the bits do not depend on how many there are.
  */
 #include "comm.h"
-
-#include "coll/slices.h"
-#include "team/team.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -72,33 +69,38 @@ static int check(struct shmrt_comm *comm, const struct shmrt_norm_args *args)
 
 struct norm_work {
     const struct shmrt_kernels *kernels;
-    const struct shmrt_norm_args *args; /* in: what was reduced */
-    int lanes;
+    struct shmrt_norm_args reduced; /* in: what was reduced */
 };
 
-static void norm_rows(int lane, void *arg)
+/* struct shmrt_finish.fn */
+static void norm_rows(void *arg, size_t begin, size_t count)
 {
     const struct norm_work *work = arg;
-    size_t rows = work->args->rows, lanes = (size_t)work->lanes;
-    size_t share = rows / lanes, rest = rows % lanes, index = (size_t)lane;
-    size_t first = share * index + (index < rest ? index : rest);
-    shmrt_kernels_norm(work->kernels, work->args, first, share + (index < rest));
+    size_t columns = work->reduced.columns;
+    shmrt_kernels_norm(work->kernels, &work->reduced, begin / columns, count / columns);
 }
 
 int shmrt_allreduce_norm(struct shmrt_comm *comm, const struct shmrt_norm_args *args)
 {
     int rc = check(comm, args);
-    size_t count = rc ? 0 : args->rows * args->columns;
     if (rc == 0)
-        rc = shmrt_allreduce(comm, args->in, args->out, count, args->dtype, SHMRT_SUM);
-    if (rc || count == 0)
+        rc = shmrt_comm_check(comm);
+    if (rc == 0)
+        rc = shmrt_requests_finish(comm);
+    struct shmrt_coll coll;
+    const struct shmrt_args reduction = {.collective = SHMRT_ALLREDUCE,
+                                         .in = args->in,
+                                         .out = args->out,
+                                         .count = rc ? 0 : args->rows * args->columns,
+                                         .dtype = args->dtype,
+                                         .op = SHMRT_SUM};
+    if (rc == 0)
+        rc = shmrt_args_check(comm, &reduction, &coll);
+    if (rc)
         return rc;
-    struct shmrt_norm_args reduced = *args;
-    reduced.in = args->out;
-    int lanes = shmrt_slice_lanes(count * shmrt_dtype_bytes(args->dtype), comm->group.sync.lanes);
-    if ((size_t)lanes > args->rows)
-        lanes = (int)args->rows;
-    struct norm_work work = {&comm->group.kernels, &reduced, lanes};
-    shmrt_team_run(lanes, norm_rows, &work);
-    return 0;
+    struct norm_work work = {&comm->group.kernels, *args};
+    work.reduced.in = args->out;
+    if (reduction.count)
+        coll.finish = (struct shmrt_finish){norm_rows, &work, args->columns};
+    return shmrt_comm_run(comm, &coll);
 }

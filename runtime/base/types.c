@@ -21,6 +21,15 @@ static const char *const ops[SHMRT_OP_COUNT] = {
     [SHMRT_PROD] = "prod", [SHMRT_AVG] = "avg",
 };
 
+static const char *const collectives[SHMRT_COLLECTIVE_END] = {
+    [SHMRT_BARRIER] = "barrier",      [SHMRT_ALLREDUCE] = "all-reduce",
+    [SHMRT_BROADCAST] = "broadcast",  [SHMRT_REDUCE] = "reduce",
+    [SHMRT_ALLGATHER] = "all-gather", [SHMRT_REDUCE_SCATTER] = "reduce-scatter",
+    [SHMRT_ALLTOALL] = "all-to-all",  [SHMRT_GATHER] = "gather",
+    [SHMRT_SCATTER] = "scatter",      [SHMRT_SEND] = "send",
+    [SHMRT_RECV] = "receive",
+};
+
 const char *shmrt_version(void)
 {
     return VERSION(SHMRT_VERSION_MAJOR, SHMRT_VERSION_MINOR, SHMRT_VERSION_PATCH);
@@ -39,4 +48,9 @@ const char *shmrt_dtype_name(enum shmrt_dtype dtype)
 const char *shmrt_op_name(enum shmrt_op op)
 {
     return (unsigned)op < SHMRT_OP_COUNT ? ops[op] : NULL;
+}
+
+const char *shmrt_collective_name(enum shmrt_collective collective)
+{
+    return (unsigned)collective < SHMRT_COLLECTIVE_END ? collectives[collective] : NULL;
 }

@@ -8,8 +8,6 @@ enum {
     /* Rounds overlap writing, reducing and reading; smaller parts than this are all overhead. */
     WANTED_ROUNDS = 4,
     MIN_PART_BYTES = 16 * 1024,
-    /* Waking a team costs about as much as reducing some 10 KiB on one thread. */
-    MIN_LANE_BYTES = 32 * 1024,
 };
 
 static size_t divide_up(size_t a, size_t b)
@@ -30,29 +28,44 @@ static struct shmrt_slice clip(size_t total, size_t begin, size_t count)
     return (struct shmrt_slice){begin, count < total - begin ? count : total - begin};
 }
 
-int shmrt_slice_lanes(size_t bytes, int lanes)
+int shmrt_slice_lanes(size_t bytes, size_t lane_bytes, int lanes)
 {
-    size_t paying = bytes / MIN_LANE_BYTES;
+    size_t paying = bytes / lane_bytes;
     return paying < 1 ? 1 : paying < (size_t)lanes ? (int)paying : lanes;
 }
 
-struct shmrt_slice shmrt_slice_cut(size_t count, size_t element_bytes, int pieces, int index)
+struct shmrt_slice shmrt_slice_cut(size_t count, size_t element_bytes, size_t unit, int pieces,
+                                   int index)
 {
-    size_t piece = line_up(divide_up(count, (size_t)pieces), element_bytes);
+    size_t piece = unit > 1 ? divide_up(count / unit, (size_t)pieces) * unit
+                            : line_up(divide_up(count, (size_t)pieces), element_bytes);
     return clip(count, piece * (size_t)index, piece);
 }
 
-struct shmrt_rounds shmrt_slice_rounds(size_t count, size_t element_bytes, int size, int lanes,
-                                       int lane, size_t chunk_bytes)
+size_t shmrt_slice_part_count(size_t count, size_t element_bytes, size_t chunk_bytes)
 {
-    struct shmrt_rounds r = {.lane = shmrt_slice_cut(count, element_bytes, lanes, lane)};
     size_t most = chunk_bytes / element_bytes;
     size_t least = MIN_PART_BYTES / element_bytes;
-    size_t part = line_up(divide_up(r.lane.count, (size_t)size * WANTED_ROUNDS), element_bytes);
+    size_t part = line_up(divide_up(count, WANTED_ROUNDS), element_bytes);
     part = part < least ? least : part;
-    r.part_count = part > most ? most : part;
+    return part > most ? most : part;
+}
+
+struct shmrt_slice shmrt_slice_piece(struct shmrt_slice slice, size_t count, uint64_t t)
+{
+    struct shmrt_slice piece = clip(slice.count, (size_t)t * count, count);
+    piece.begin += slice.begin;
+    return piece;
+}
+
+struct shmrt_rounds shmrt_slice_rounds(struct shmrt_slice lane, size_t element_bytes, int size,
+                                       size_t chunk_bytes)
+{
+    struct shmrt_rounds r = {.lane = lane};
+    r.part_count =
+        shmrt_slice_part_count(divide_up(lane.count, (size_t)size), element_bytes, chunk_bytes);
     r.round_count = r.part_count * (size_t)size;
-    r.rounds = divide_up(r.lane.count, r.round_count);
+    r.rounds = divide_up(lane.count, r.round_count);
     return r;
 }
 

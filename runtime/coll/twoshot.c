@@ -1,155 +1,180 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * twoshot.c - larger vectors: reduce-scatter, then all-gather, in rounds that stay in cache.
+ * twoshot.c - all-reduce and reduce in two passes: reduce-scatter, then all-gather, in rounds that
+ * stay in cache.
  *
  * In round t each rank writes its terms of the others' parts into its ring (scatter), reduces its
  * own part from the others' rings and its private input, writes the result to the ring (reduce),
  * and copies the others' results out (gather). A lane runs scatter(t), reduce(t-1), gather(t-2),
  * so that what it waits for was posted about a step ago. There is no barrier.
  *
+ * A tensor in its rank's pool makes a pass shorter, rank by rank: an input there is read in place,
+ * and into an output there the others push their results.
+ *
  * A ring slot is written again SHMRT_RING_SLOTS rounds later, without asking:
  *  - scatter(t) overwrites round t-4, whose readers are the peers' reduce(t-4). This lane has done
  *    gather(t-3), for which every peer had posted its reduce(t-3).
  *  - reduce(t) overwrites the result of t-4, whose readers are the peers' gather(t-4). This lane
  *    has waited for every peer's scatter(t), which comes after its gather(t-3).
- * Rounds are numbered on from call to call, so the same holds across calls. docs/protocol.md has
- * the table; three slots would do.
+ * Before the first rounds of a call shmrt_lane_may_write asks: the call before may have been of
+ * another kind. docs/protocol.md has the table; three slots would do.
  */
-#include "group.h"
+#include "lane.h"
 
-#include "slices.h"
-#include "team/team.h"
-
+#include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
-struct twoshot {
-    struct shmrt_group *group;
-    const struct shmrt_reduction *reduction;
-    struct shmrt_call_context context;
-    int lanes; /* in use; the others' rings and round numbers stay as they are */
-};
+enum stage { SCATTER, CHECK, REDUCE, GATHER };
 
-/* One lane's view of the call. */
-struct lane {
-    const struct twoshot *call;
-    struct shmrt_group *group;
-    int lane;
-    struct shmrt_rounds rounds;
-    uint64_t first; /* number of the call's first round */
-};
-
-static size_t offset_bytes(const struct lane *l, struct shmrt_slice part)
+void shmrt_twoshot_prepare(struct shmrt_lane *l)
 {
-    return part.begin * l->call->reduction->element_bytes;
+    const struct shmrt_coll *c = l->call->plan->coll;
+    l->slice = shmrt_slice_cut(c->count, c->element_bytes, c->finish.unit, l->call->lanes, l->lane);
+    l->spread = shmrt_slice_rounds(l->slice, c->element_bytes, l->group->sync.size,
+                                   l->group->tuning.chunk_bytes);
+    l->rounds = l->spread.rounds;
 }
 
-static size_t part_bytes(const struct lane *l, struct shmrt_slice part)
+static size_t offset_bytes(const struct shmrt_lane *l, struct shmrt_slice part)
 {
-    return part.count * l->call->reduction->element_bytes;
+    return part.begin * l->call->plan->coll->element_bytes;
 }
 
-static struct shmrt_lane_flags *flags_of(const struct lane *l, int rank)
+static size_t part_bytes(const struct shmrt_lane *l, struct shmrt_slice part)
 {
-    return shmrt_flags_at(&l->group->layout, l->group->base[rank], l->lane);
+    return part.count * l->call->plan->coll->element_bytes;
 }
 
-static int wait_for(const struct lane *l, int peer, const _Atomic uint64_t *flag, uint64_t value)
-{
-    struct shmrt_wait wait = {
-        .flag = flag, .value = value, .peer = peer, .lane = l->lane, .context = &l->call->context};
-    return shmrt_wait(&l->group->sync, &wait);
-}
-
-static void scatter(const struct lane *l, uint64_t t)
+static void scatter(const struct shmrt_lane *l, uint64_t t)
 {
     struct shmrt_group *g = l->group;
     int own = g->sync.rank;
-    for (int r = 0; r < g->sync.size; r++) {
-        struct shmrt_slice part = shmrt_slice_part(&l->rounds, t, r);
+    for (int r = 0; r < g->sync.size && l->call->own.in_at == SHMRT_NOWHERE; r++) {
+        struct shmrt_slice part = shmrt_slice_part(&l->spread, t, r);
         if (r != own)
             memcpy(shmrt_scatter_at(&g->layout, g->base[own], l->lane, l->first + t, r),
-                   l->call->reduction->in + offset_bytes(l, part), part_bytes(l, part));
+                   l->call->plan->coll->in + offset_bytes(l, part), part_bytes(l, part));
     }
-    shmrt_post(&g->sync, &flags_of(l, own)->scattered, l->first + t + 1, l->lane);
+    shmrt_post(&g->sync, &shmrt_lane_flags_of(l, own)->scattered, l->first + t + 1, l->lane);
 }
 
-static int reduce(const struct lane *l, uint64_t t)
+/* The result of this rank's part, at @from: into the outputs that lie in pools, and into the ring
+ * for those that do not. */
+static void publish(const struct shmrt_lane *l, uint64_t t, struct shmrt_slice part,
+                    const char *from)
 {
     struct shmrt_group *g = l->group;
-    const struct shmrt_reduction *reduction = l->call->reduction;
+    char *slot = shmrt_gather_at(&g->layout, g->base[g->sync.rank], l->lane, l->first + t);
+    bool needed = false;
+    for (int r = 0; r < g->sync.size; r++) {
+        if (r == g->sync.rank || !shmrt_plan_reads(l->call->plan, r))
+            continue;
+        uint64_t at = shmrt_call_places(g, r).out_at;
+        needed = needed || at == SHMRT_NOWHERE;
+        if (at != SHMRT_NOWHERE)
+            memcpy(g->pool[r] + at + offset_bytes(l, part), from, part_bytes(l, part));
+    }
+    if (needed && from != slot)
+        memcpy(slot, from, part_bytes(l, part));
+}
+
+static void reduce(const struct shmrt_lane *l, uint64_t t)
+{
+    struct shmrt_group *g = l->group;
+    const struct shmrt_coll *c = l->call->plan->coll;
     int own = g->sync.rank;
-    struct shmrt_slice part = shmrt_slice_part(&l->rounds, t, own);
+    struct shmrt_slice part = shmrt_slice_part(&l->spread, t, own);
     const void *terms[SHMRT_MAX_RANKS];
     for (int r = 0; r < g->sync.size; r++) {
-        terms[r] = reduction->in + offset_bytes(l, part);
-        if (r == own)
-            continue;
-        int rc = wait_for(l, r, &flags_of(l, r)->scattered, l->first + t + 1);
-        if (rc)
-            return rc;
-        terms[r] = shmrt_scatter_at(&g->layout, g->base[r], l->lane, l->first + t, own);
+        uint64_t at = r == own ? SHMRT_NOWHERE : shmrt_call_places(g, r).in_at;
+        terms[r] = r == own ? c->in + offset_bytes(l, part)
+                   : at == SHMRT_NOWHERE
+                       ? shmrt_scatter_at(&g->layout, g->base[r], l->lane, l->first + t, own)
+                       : g->pool[r] + at + offset_bytes(l, part);
     }
-    char *out = reduction->out + offset_bytes(l, part);
-    shmrt_kernels_reduce(&g->kernels, reduction->dtype, reduction->op, out, terms, g->sync.size,
-                         part.count);
-    memcpy(shmrt_gather_at(&g->layout, g->base[own], l->lane, l->first + t), out,
-           part_bytes(l, part));
-    shmrt_post(&g->sync, &flags_of(l, own)->gathered, l->first + t + 1, l->lane);
-    return 0;
+    /* Who does not keep the result reduces straight into the ring. */
+    char *out = shmrt_plan_reads(l->call->plan, own)
+                    ? c->out + offset_bytes(l, part)
+                    : shmrt_gather_at(&g->layout, g->base[own], l->lane, l->first + t);
+    shmrt_kernels_reduce(&g->kernels, c->dtype, c->op, out, terms, g->sync.size, part.count);
+    publish(l, t, part, out);
+    shmrt_post(&g->sync, &shmrt_lane_flags_of(l, own)->gathered, l->first + t + 1, l->lane);
 }
 
-static int gather(const struct lane *l, uint64_t t)
+static void gather(struct shmrt_lane *l, uint64_t t)
 {
     struct shmrt_group *g = l->group;
-    for (int r = 0; r < g->sync.size; r++) {
-        if (r == g->sync.rank)
-            continue;
-        int rc = wait_for(l, r, &flags_of(l, r)->gathered, l->first + t + 1);
-        if (rc)
+    const struct shmrt_coll *c = l->call->plan->coll;
+    for (int r = 0; r < g->sync.size && l->call->own.out_at == SHMRT_NOWHERE; r++) {
+        struct shmrt_slice part = shmrt_slice_part(&l->spread, t, r);
+        if (r != g->sync.rank)
+            memcpy(c->out + offset_bytes(l, part),
+                   shmrt_gather_at(&g->layout, g->base[r], l->lane, l->first + t),
+                   part_bytes(l, part));
+    }
+    size_t end = (size_t)(t + 1) * l->spread.round_count;
+    shmrt_lane_finish(l, end < l->slice.count ? end : l->slice.count);
+}
+
+static bool do_scatter(struct shmrt_lane *l)
+{
+    if (l->t >= l->rounds)
+        return true;
+    if (l->t == 0 && !shmrt_lane_may_write(l, 0))
+        return false;
+    scatter(l, l->t);
+    return true;
+}
+
+static bool do_reduce(struct shmrt_lane *l)
+{
+    if (l->t < 1 || l->t - 1 >= l->rounds)
+        return true;
+    if (!shmrt_lane_has_all(l, offsetof(struct shmrt_lane_flags, scattered), l->first + l->t))
+        return false;
+    reduce(l, l->t - 1);
+    return true;
+}
+
+/* Who does not read the results waits for them all the same: its ring and its input are free then.
+ */
+static bool do_gather(struct shmrt_lane *l)
+{
+    if (l->t < 2)
+        return true;
+    if (!shmrt_lane_has_all(l, offsetof(struct shmrt_lane_flags, gathered), l->first + l->t - 1))
+        return false;
+    if (shmrt_plan_reads(l->call->plan, l->group->sync.rank))
+        gather(l, l->t - 2);
+    return true;
+}
+
+/* A peer that has posted its last reduce, of round t, has gathered round t-2. */
+static void leave(struct shmrt_lane *l)
+{
+    for (int r = 0; r < l->group->sync.size && l->rounds >= 2; r++)
+        l->state->done_seen[r] = l->first + l->rounds - 2;
+    shmrt_lane_post_done(l, l->rounds - 1);
+}
+
+int shmrt_twoshot_step(struct shmrt_lane *l)
+{
+    int rc;
+    for (; l->rounds > 0 && l->t < l->rounds + 2; l->t++, l->stage = SCATTER) {
+        if (l->stage == SCATTER && !do_scatter(l))
+            return -EAGAIN;
+        l->stage = l->stage == SCATTER ? CHECK : l->stage;
+        if (!l->checked && (rc = shmrt_lane_check(l, true)) != 0)
             return rc;
-        struct shmrt_slice part = shmrt_slice_part(&l->rounds, t, r);
-        memcpy(l->call->reduction->out + offset_bytes(l, part),
-               shmrt_gather_at(&g->layout, g->base[r], l->lane, l->first + t), part_bytes(l, part));
+        l->stage = l->stage == CHECK ? REDUCE : l->stage;
+        if (l->stage == REDUCE && !do_reduce(l))
+            return -EAGAIN;
+        l->stage = GATHER;
+        if (!do_gather(l))
+            return -EAGAIN;
     }
+    if (l->rounds > 0)
+        leave(l);
     return 0;
-}
-
-/* A failure is recorded by shmrt_fail; the caller asks for it after all lanes are back. */
-static void run_lane(int lane, void *arg)
-{
-    const struct twoshot *call = arg;
-    struct shmrt_group *g = call->group;
-    const struct shmrt_reduction *reduction = call->reduction;
-    struct lane l = {.call = call,
-                     .group = g,
-                     .lane = lane,
-                     .rounds =
-                         shmrt_slice_rounds(reduction->count, reduction->element_bytes,
-                                            g->sync.size, call->lanes, lane, g->layout.chunk_bytes),
-                     .first = g->rounds[lane]};
-    uint64_t rounds = l.rounds.rounds;
-    int rc = 0;
-    for (uint64_t t = 0; t < rounds + 2 && rounds > 0 && rc == 0; t++) {
-        if (t < rounds)
-            scatter(&l, t);
-        if (t == 0)
-            rc = shmrt_call_check_all(g, &call->context, lane);
-        if (rc == 0 && t >= 1 && t - 1 < rounds)
-            rc = reduce(&l, t - 1);
-        if (rc == 0 && t >= 2)
-            rc = gather(&l, t - 2);
-    }
-    g->rounds[lane] += rounds;
-}
-
-int shmrt_twoshot_allreduce(struct shmrt_group *group, const struct shmrt_reduction *reduction)
-{
-    size_t bytes = reduction->count * reduction->element_bytes;
-    struct twoshot work = {.group = group,
-                           .reduction = reduction,
-                           .context = shmrt_call_begin(group, shmrt_call_of(reduction), NULL, 0),
-                           .lanes = shmrt_slice_lanes(bytes, group->sync.lanes)};
-    shmrt_team_run(work.lanes, run_lane, &work);
-    struct shmrt_error error;
-    return shmrt_has_failed(&group->sync, &error) ? error.code : 0;
 }

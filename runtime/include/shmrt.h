@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * shmrt.h - all-reduce between the processes of one machine, through shared memory
+ * shmrt.h - collectives between the processes of one machine, through shared memory
  *
  * A communicator joins `size` ranks, which may be processes or threads of one process. Every rank
  * creates it with the same job key, then all make the same collective calls in the same order.
@@ -70,9 +70,26 @@ enum shmrt_op {
     SHMRT_OP_COUNT /* number of operations, not an operation */
 };
 
+/** What ranks do together. */
+enum shmrt_collective {
+    SHMRT_BARRIER = 1,
+    SHMRT_ALLREDUCE,
+    SHMRT_BROADCAST,
+    SHMRT_REDUCE,
+    SHMRT_ALLGATHER,
+    SHMRT_REDUCE_SCATTER,
+    SHMRT_ALLTOALL,
+    SHMRT_GATHER,
+    SHMRT_SCATTER,
+    SHMRT_SEND,
+    SHMRT_RECV,
+    SHMRT_COLLECTIVE_END /* one past the last */
+};
+
 enum shmrt_log_level { SHMRT_LOG_WARNING, SHMRT_LOG_INFO };
 
 struct shmrt_comm;
+struct shmrt_request;
 
 /** What went wrong: a negative errno value and one or two sentences for a person. */
 struct shmrt_error {
@@ -250,11 +267,136 @@ SHMRT_API SHMRT_WARN_UNUSED int shmrt_allreduce_norm(struct shmrt_comm *comm,
 /** shmrt_barrier - return when every rank has called it. Errors as shmrt_allreduce(). */
 SHMRT_API SHMRT_WARN_UNUSED int shmrt_barrier(struct shmrt_comm *comm);
 
+/*
+ * The other collectives. As for shmrt_allreduce(): every rank makes the same call in the same
+ * order, blocks, and gets the same errors; buffers may have any alignment. A block is @count
+ * elements; blocks lie one after the other in rank order. Input and output must not overlap. A rank
+ * returns when its own part is done, which need not be when all others have come: only
+ * shmrt_barrier() promises that.
+ */
+
+/** shmrt_broadcast - @buffer of rank @root, @count elements, becomes that of every rank */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_broadcast(struct shmrt_comm *comm, void *buffer, size_t count,
+                                                enum shmrt_dtype dtype, int root);
+
+/**
+ * shmrt_reduce - as shmrt_allreduce(), with the result at rank @root only
+ * @out: used by @root only, may be NULL elsewhere; may equal @in
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_reduce(struct shmrt_comm *comm, const void *in, void *out,
+                                             size_t count, enum shmrt_dtype dtype, enum shmrt_op op,
+                                             int root);
+
+/** shmrt_allgather - a block of each rank (@in) becomes, on all ranks, all blocks (@out) */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_allgather(struct shmrt_comm *comm, const void *in, void *out,
+                                                size_t count, enum shmrt_dtype dtype);
+
+/** shmrt_allgatherv - with blocks of @counts[rank] elements; @counts is the same on all ranks */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_allgatherv(struct shmrt_comm *comm, const void *in, void *out,
+                                                 const size_t *counts, enum shmrt_dtype dtype);
+
+/** shmrt_reduce_scatter - @in is a block for each rank; @out is this rank's block, reduced */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_reduce_scatter(struct shmrt_comm *comm, const void *in,
+                                                     void *out, size_t count,
+                                                     enum shmrt_dtype dtype, enum shmrt_op op);
+
+/** shmrt_reduce_scatterv - with blocks of @counts[rank] elements; the same @counts on all ranks */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_reduce_scatterv(struct shmrt_comm *comm, const void *in,
+                                                      void *out, const size_t *counts,
+                                                      enum shmrt_dtype dtype, enum shmrt_op op);
+
+/** shmrt_alltoall - block r of @in goes to rank r; block r of @out is what came from rank r */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_alltoall(struct shmrt_comm *comm, const void *in, void *out,
+                                               size_t count, enum shmrt_dtype dtype);
+
+/**
+ * shmrt_alltoallv - with @in_counts[r] elements to rank r, and @out_counts[r] from it
+ *
+ * What one rank sends another has to be what that one expects, else -EPROTO on all.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_alltoallv(struct shmrt_comm *comm, const void *in,
+                                                const size_t *in_counts, void *out,
+                                                const size_t *out_counts, enum shmrt_dtype dtype);
+
+/** shmrt_gather - a block of each rank (@in) becomes all blocks (@out) at rank @root */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_gather(struct shmrt_comm *comm, const void *in, void *out,
+                                             size_t count, enum shmrt_dtype dtype, int root);
+
+/** shmrt_scatter - a block for each rank (@in, of rank @root) becomes one block (@out) of each */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_scatter(struct shmrt_comm *comm, const void *in, void *out,
+                                              size_t count, enum shmrt_dtype dtype, int root);
+
+/**
+ * shmrt_send, shmrt_recv - @count elements from one rank to another
+ *
+ * Messages of an ordered pair of ranks arrive in order. A send returns when its data is on the way,
+ * which for more than fits in the channel (about 128 KiB with few ranks) means when the receiver is
+ * taking it: two ranks that both send much first wait for each other for ever; use shmrt_start().
+ * A receive whose count or type differs from the message's is -EPROTO.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_send(struct shmrt_comm *comm, const void *in, size_t count,
+                                           enum shmrt_dtype dtype, int to);
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_recv(struct shmrt_comm *comm, void *out, size_t count,
+                                           enum shmrt_dtype dtype, int from);
+
+/**
+ * struct shmrt_args - a collective, for shmrt_start(); zero what it does not use
+ * @in, @out:   as in the function of that name; a broadcast has its buffer in @out
+ * @count:      as there; unused where counts are given
+ * @in_counts:  allgatherv and reduce_scatterv: @counts; alltoallv: what is sent
+ * @out_counts: alltoallv: what is received
+ * @peer:       the root, the destination or the source
+ */
+struct shmrt_args {
+    enum shmrt_collective collective;
+    const void *in;
+    void *out;
+    size_t count;
+    const size_t *in_counts;
+    const size_t *out_counts;
+    enum shmrt_dtype dtype;
+    enum shmrt_op op;
+    int peer;
+};
+
+/**
+ * shmrt_start - begin a collective and return
+ * @args:        copied, counts too; the buffers belong to the library until the request is done
+ * @request_out: freed by the shmrt_wait() or shmrt_test() that says it is done
+ *
+ * Collectives that were started take effect in the order of their start, and before every later
+ * blocking one; sends and receives have an order for each pair of ranks. There is no thread behind
+ * it: work goes on inside shmrt_start(), shmrt_test(), shmrt_wait() and blocking calls, and other
+ * ranks may wait for it. Return: as shmrt_allreduce(), or -ENOMEM.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_start(struct shmrt_comm *comm, const struct shmrt_args *args,
+                                            struct shmrt_request **request_out);
+
+/** shmrt_test - go on with what was started; @done_out: this request is done, and freed */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_test(struct shmrt_request *request, bool *done_out);
+
+/** shmrt_wait - return when @request is done; it is freed, also after an error */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_wait(struct shmrt_request *request);
+
+/**
+ * shmrt_comm_split - make a communicator of those ranks that give the same color
+ * @color:     0 or more; a negative one takes part but gets no communicator (NULL)
+ * @key:       orders the ranks of the new communicator; equal keys keep their order here
+ * @comm_out:  the new one, with the options and callbacks of @comm and shared memory of its own
+ *
+ * Every rank of @comm calls it. Return: as shmrt_comm_create(); the text is in @comm's error.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_comm_split(struct shmrt_comm *comm, int color, int key,
+                                                 struct shmrt_comm **comm_out);
+
 /** Size of an element in bytes; 0 for a value that is not a type. */
 SHMRT_API size_t shmrt_dtype_bytes(enum shmrt_dtype dtype);
 
 /** "float32", "bfloat16", ...; NULL for a value that is not a type. */
 SHMRT_API const char *shmrt_dtype_name(enum shmrt_dtype dtype);
+
+/** "all-reduce", "broadcast", ...; NULL for a value that is not a collective. */
+SHMRT_API const char *shmrt_collective_name(enum shmrt_collective collective);
 
 /** "sum", "min", ...; NULL for a value that is not an operation. */
 SHMRT_API const char *shmrt_op_name(enum shmrt_op op);
@@ -264,8 +406,10 @@ struct shmrt_counters {
     uint64_t calls;           /* collectives completed */
     uint64_t bytes;           /* bytes of this rank's terms */
     uint64_t oneshot_calls;   /* begun with one flag round, on the caller's thread */
-    uint64_t pipelined_calls; /* begun as pipelined two-shot over the lanes */
+    uint64_t pipelined_calls; /* begun in pipelined rounds over the lanes */
+    uint64_t shared_calls;    /* of these, those that read or wrote tensors in shared memory */
     uint64_t wait_ns;         /* time lost in waits whose flag was not there at the first look */
+    uint64_t late_ns;         /* of it, waiting for a rank that had not entered the call yet */
     uint64_t sleeps;          /* times a waiter went to sleep in a futex */
 };
 

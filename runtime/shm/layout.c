@@ -9,13 +9,23 @@ static size_t round_up(size_t value, size_t unit)
     return (value + unit - 1) / unit * unit;
 }
 
-/* The largest power of two, in [min, max], whose rings fit in @room; 0 when none does. */
+/* The largest power of two, in [min, max], of which @parts fit in @room; 0 when none does. */
 static size_t fit_chunk(size_t room, size_t parts)
 {
     size_t chunk = SHMRT_MAX_FITTED_CHUNK_BYTES;
     while (chunk >= SHMRT_MIN_CHUNK_BYTES && chunk * parts > room)
         chunk /= 2;
     return chunk >= SHMRT_MIN_CHUNK_BYTES ? chunk : 0;
+}
+
+/* Channels get an eighth of the segment, and in a small one what is least. */
+static size_t place_channels(struct shmrt_layout *l, size_t at, size_t segment_bytes)
+{
+    size_t slots = (size_t)l->size * SHMRT_CHANNEL_SLOTS;
+    size_t chunk = fit_chunk(segment_bytes / 8, slots);
+    l->channel_offset = at;
+    l->channel_chunk_bytes = chunk ? chunk : SHMRT_MIN_CHUNK_BYTES;
+    return at + slots * (l->channel_chunk_bytes + sizeof(struct shmrt_message_note));
 }
 
 int shmrt_layout_compute(int size, int lanes, size_t segment_bytes, size_t oneshot_max_bytes,
@@ -32,9 +42,15 @@ int shmrt_layout_compute(int size, int lanes, size_t segment_bytes, size_t onesh
     at += (size_t)lanes * sizeof(struct shmrt_lane_flags);
     l.sleep_offset = at;
     at += (size_t)lanes * sizeof(struct shmrt_lane_sleep);
+    l.pair_offset = round_up(at, SHMRT_APART_BYTES);
+    at = l.pair_offset + (size_t)size * sizeof(struct shmrt_pair_flags);
     l.small_offset = round_up(at, SHMRT_PAGE_BYTES);
-    l.small_bytes = round_up(oneshot_max_bytes, SHMRT_APART_BYTES);
-    l.ring_offset = round_up(l.small_offset + SHMRT_CALL_SLOTS * l.small_bytes, SHMRT_PAGE_BYTES);
+    /* All-to-all with counts shows them here, whatever the limit. */
+    size_t counts_bytes = (size_t)size * sizeof(uint64_t);
+    l.small_bytes = round_up(oneshot_max_bytes > counts_bytes ? oneshot_max_bytes : counts_bytes,
+                             SHMRT_APART_BYTES);
+    at = round_up(l.small_offset + SHMRT_CALL_SLOTS * l.small_bytes, SHMRT_PAGE_BYTES);
+    l.ring_offset = round_up(place_channels(&l, at, segment_bytes), SHMRT_PAGE_BYTES);
 
     size_t parts = (size_t)lanes * SHMRT_RING_SLOTS * (size_t)(size + 1);
     size_t room = segment_bytes > l.ring_offset ? segment_bytes - l.ring_offset : 0;

@@ -9,10 +9,12 @@
  *   offset 0   header            written before the segment is shared, constant afterwards
  *              abort record      why the owner gave up; read by all
  *              call line [2]     the owner's current call, alternating; carries tiny payloads
- *              lane flags [L]    progress of each lane in two-shot rounds
+ *              lane flags [L]    progress of each lane in rounds
  *              lane sleep [L]    set by the sleeping owner, cleared by whoever wakes it
+ *              pair flags [N]    progress of sends to, and receives from, each rank
  *   page       small slot [2]    payloads of one-shot calls, alternating with the call lines
- *              ring [L]          per lane: SLOTS x (size parts scattered, 1 part gathered)
+ *              channel [N]       per rank it sends to: SLOTS x (message head, chunk)
+ *              ring [L]          per lane: SLOTS x (size parts for each, 1 part for all)
  */
 #ifndef SHMRT_LAYOUT_H
 #define SHMRT_LAYOUT_H
@@ -26,10 +28,10 @@
 #define SHMRT_SEGMENT_MAGIC UINT64_C(0x67657374726d6873)
 
 enum {
-    SHMRT_SEGMENT_VERSION = 1,
+    SHMRT_SEGMENT_VERSION = 2,
     SHMRT_CALL_SLOTS = 2,
-    /* Rounds in flight of a two-shot; three would be enough, see docs/protocol.md. */
-    SHMRT_RING_SLOTS = 4,
+    SHMRT_RING_SLOTS = 4, /* rounds in flight; two-shot needs three, see docs/protocol.md */
+    SHMRT_CHANNEL_SLOTS = 4,
     SHMRT_TINY_BYTES = 40,
     SHMRT_MAX_LANES = 256,
     SHMRT_MIN_CHUNK_BYTES = 256,
@@ -58,21 +60,46 @@ struct shmrt_call {
     uint8_t collective; /* enum shmrt_collective */
     uint8_t dtype;
     uint8_t op;
-    uint8_t reserved[5];
+    uint8_t root;
+    uint32_t shape; /* hash of the counts where they differ from rank to rank; else 0 */
     uint64_t count;
 };
 
-enum shmrt_collective { SHMRT_BARRIER = 1, SHMRT_ALLREDUCE };
+#define SHMRT_NOWHERE UINT64_MAX
+
+/* Where a rank's tensors lie in its pool, for peers that use them without a copy. */
+struct shmrt_places {
+    uint64_t in_at;   /* bytes from the start of the pool; SHMRT_NOWHERE: private memory */
+    uint64_t out_at;  /* the same */
+    uint64_t longest; /* elements of the longest block it sends; for all-to-all with counts */
+};
 
 struct shmrt_call_line {
     _Atomic uint64_t epoch; /* stored with release after the rest of the line and the small slot */
     struct shmrt_call call;
-    unsigned char tiny[SHMRT_TINY_BYTES];
+    union {
+        unsigned char tiny[SHMRT_TINY_BYTES]; /* one-shot */
+        struct shmrt_places places;           /* in rounds */
+    };
 };
 
+/* Rounds are numbered on from call to call; each word counts those that are through. */
 struct shmrt_lane_flags {
-    _Alignas(SHMRT_APART_BYTES) _Atomic uint64_t scattered; /* rounds whose parts lie in the ring */
-    _Atomic uint64_t gathered;                              /* rounds whose result lies there */
+    _Alignas(SHMRT_APART_BYTES) _Atomic uint64_t scattered; /* first parts lie in the ring */
+    _Atomic uint64_t gathered;                              /* results lie in the ring */
+    _Atomic uint64_t done; /* the owner reads nothing of them any more, in any ring */
+};
+
+/* Chunks to and from one other rank, of all messages so far. */
+struct shmrt_pair_flags {
+    _Alignas(SHMRT_APART_BYTES) _Atomic uint64_t sent;  /* chunks in the owner's channel to it */
+    _Alignas(SHMRT_APART_BYTES) _Atomic uint64_t taken; /* chunks of its channel to the owner */
+};
+
+/* In front of each chunk of a channel: the message that it belongs to. */
+struct shmrt_message_note {
+    _Alignas(SHMRT_LINE_BYTES) uint64_t count;
+    uint64_t dtype;
 };
 
 struct shmrt_lane_sleep {
@@ -87,8 +114,11 @@ struct shmrt_layout {
     size_t call_offset;
     size_t flags_offset;
     size_t sleep_offset;
+    size_t pair_offset;
     size_t small_offset;
     size_t small_bytes; /* of one slot */
+    size_t channel_offset;
+    size_t channel_chunk_bytes;
     size_t ring_offset;
     size_t chunk_bytes;     /* of one part */
     size_t lane_ring_bytes; /* of one lane's ring */
@@ -128,12 +158,27 @@ static inline struct shmrt_lane_sleep *shmrt_sleep_at(const struct shmrt_layout 
     return (struct shmrt_lane_sleep *)(base + l->sleep_offset) + lane;
 }
 
+static inline struct shmrt_pair_flags *shmrt_pair_at(const struct shmrt_layout *l, char *base,
+                                                     int rank)
+{
+    return (struct shmrt_pair_flags *)(base + l->pair_offset) + rank;
+}
+
+/* The note of chunk @chunk on its owner's channel to @rank; its bytes follow. */
+static inline struct shmrt_message_note *shmrt_channel_at(const struct shmrt_layout *l, char *base,
+                                                          int rank, uint64_t chunk)
+{
+    size_t slot = (size_t)rank * SHMRT_CHANNEL_SLOTS + (size_t)(chunk % SHMRT_CHANNEL_SLOTS);
+    size_t stride = sizeof(struct shmrt_message_note) + l->channel_chunk_bytes;
+    return (struct shmrt_message_note *)(base + l->channel_offset + slot * stride);
+}
+
 static inline char *shmrt_small_at(const struct shmrt_layout *l, char *base, unsigned slot)
 {
     return base + l->small_offset + slot * l->small_bytes;
 }
 
-/* The part of round @round that its owner scattered for @rank, in @lane. */
+/* The part of round @round that its owner has for @rank, in @lane. */
 static inline char *shmrt_scatter_at(const struct shmrt_layout *l, char *base, int lane,
                                      uint64_t round, int rank)
 {
@@ -141,7 +186,7 @@ static inline char *shmrt_scatter_at(const struct shmrt_layout *l, char *base, i
     return base + l->ring_offset + (size_t)lane * l->lane_ring_bytes + slot * l->chunk_bytes;
 }
 
-/* The owner's reduced part of round @round, for all to gather. */
+/* The owner's part of round @round that is for all. */
 static inline char *shmrt_gather_at(const struct shmrt_layout *l, char *base, int lane,
                                     uint64_t round)
 {

@@ -5,9 +5,9 @@
  * A pidfd tells a death within a millisecond, even when a forked worker of the dead rank still
  * holds its socket. The socket tells an orderly goodbye.
  *
- * All ranks are looked at, not only the awaited one, which may be slow for long. That is no reason
- * to fail for one that took part to the end and then went: a collective ends on no rank before
- * every rank has posted all its flags, so while an awaited flag is missing nobody has finished.
+ * All ranks are looked at for a death, not only the awaited one, which may be slow for long. A rank
+ * that said goodbye is missed only by who waits for it: it may have done its part of what the
+ * others are still in (the root of a broadcast has, long before they have read it).
  */
 #include "sync.h"
 
@@ -25,8 +25,8 @@ static bool is_readable(int fd, int wait_ms)
     return fd >= 0 && poll(&p, 1, wait_ms) > 0;
 }
 
-/* A rank whose socket or pidfd has something to say, -1 when all are silent. */
-static int find_gone(const struct shmrt_sync *sync)
+/* A rank that died, or the @awaited one when it left; -1 when there is none. */
+static int find_gone(const struct shmrt_sync *sync, int awaited)
 {
     struct pollfd fds[2 * SHMRT_MAX_RANKS];
     for (int r = 0; r < sync->size; r++) { /* poll skips negative descriptors */
@@ -35,10 +35,11 @@ static int find_gone(const struct shmrt_sync *sync)
     }
     if (poll(fds, 2 * (nfds_t)sync->size, 0) <= 0)
         return -1;
-    int first = 0;
-    while (!fds[first].revents)
-        first++;
-    return first / 2;
+    for (int r = 0; r < sync->size; r++)
+        if ((fds[2 * r].revents || fds[2 * r + 1].revents) &&
+            (r == awaited || shmrt_message_peek(sync->peers[r].socket) != SHMRT_MESSAGE_BYE))
+            return r;
+    return -1;
 }
 
 /* How it went, in words. */
@@ -52,18 +53,18 @@ static const char *how_gone(const struct shmrt_sync_peer *peer)
     return "closed its communicator without a word";
 }
 
-int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_wait *wait)
+int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_awaited *awaited)
 {
-    int gone = find_gone(sync);
+    int gone = find_gone(sync, awaited->peer);
     if (gone < 0)
         return 0;
     const char *how = how_gone(&sync->peers[gone]);
     /* The flag may have come meanwhile, or a rank may have said why it gave up before it went. */
     int rc = shmrt_check_aborts(sync);
-    if (rc || shmrt_flag_reached(wait->flag, wait->value))
+    if (rc || shmrt_is_here(awaited))
         return rc;
     char text[SHMRT_CALL_TEXT_BYTES];
     return shmrt_fail(sync, -ECONNABORTED, "rank %d (pid %d) %s; rank %d was in %s", gone,
                       sync->peers[gone].pid, how, sync->rank,
-                      shmrt_call_describe(wait->context, text));
+                      shmrt_call_describe(awaited->context, text));
 }

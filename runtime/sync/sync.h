@@ -22,6 +22,7 @@ struct shmrt_sync_peer {
 
 struct shmrt_lane_stats {
     _Alignas(SHMRT_APART_BYTES) uint64_t wait_ns;
+    uint64_t late_ns; /* of it, for ranks that had not entered the call */
     uint64_t sleeps;
 };
 
@@ -49,12 +50,17 @@ struct shmrt_call_context {
 };
 
 /** What is waited for: @flag of rank @peer to reach @value, by @lane of this rank. */
-struct shmrt_wait {
+struct shmrt_awaited {
     const _Atomic uint64_t *flag;
     uint64_t value;
     int peer;
     int lane;
+    bool late; /* the flag tells that @peer has entered the call */
     const struct shmrt_call_context *context;
+    /* NULL, or what to ask in place of the flag: any of several things may have come. Whoever
+     * posts one of them wakes @lane. */
+    bool (*is_here)(void *arg);
+    void *arg;
 };
 
 /** Whether this process can take the sleeper's side of the store-load race (wait.c) on itself. */
@@ -64,6 +70,13 @@ bool shmrt_sync_has_membarrier(void);
 static inline bool shmrt_flag_reached(const _Atomic uint64_t *flag, uint64_t value)
 {
     return (int64_t)(atomic_load_explicit(flag, memory_order_acquire) - value) >= 0;
+}
+
+static inline bool shmrt_is_here(const struct shmrt_awaited *awaited)
+{
+    if (shmrt_unlikely(awaited->is_here != NULL))
+        return awaited->is_here(awaited->arg);
+    return shmrt_flag_reached(awaited->flag, awaited->value);
 }
 
 /** Wake @lane of @rank if it still sleeps; the slow part of shmrt_post. */
@@ -91,18 +104,26 @@ static inline void shmrt_post(struct shmrt_sync *sync, _Atomic uint64_t *flag, u
             shmrt_wake(sync, r, lane);
 }
 
-/** The slow part of shmrt_wait: spin, yield, sleep. */
-int shmrt_wait_slow(struct shmrt_sync *sync, const struct shmrt_wait *wait) SHMRT_WARN_UNUSED;
+/** The slow part of shmrt_await: spin, yield, sleep. */
+int shmrt_await_slow(struct shmrt_sync *sync,
+                     const struct shmrt_awaited *awaited) SHMRT_WARN_UNUSED;
+
+/** shmrt_await - return 0 once it is there, or the error that the communicator died of */
+static inline int shmrt_await(struct shmrt_sync *sync, const struct shmrt_awaited *awaited)
+{
+    if (shmrt_likely(shmrt_is_here(awaited)))
+        return 0;
+    return shmrt_await_slow(sync, awaited);
+}
 
 /**
- * shmrt_wait - return 0 once the flag is there, or the error that the communicator died of
+ * shmrt_await_check - what a wait does now and then, for one who comes back to look himself
+ * @start_ns: when the waiting began, for the deadline
+ *
+ * Return: 0, or the error that the communicator died of.
  */
-static inline int shmrt_wait(struct shmrt_sync *sync, const struct shmrt_wait *wait)
-{
-    if (shmrt_likely(shmrt_flag_reached(wait->flag, wait->value)))
-        return 0;
-    return shmrt_wait_slow(sync, wait);
-}
+int shmrt_await_check(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                      int64_t start_ns) SHMRT_WARN_UNUSED;
 
 /**
  * shmrt_fail - this rank gives up: publish why, wake everyone
@@ -117,12 +138,13 @@ bool shmrt_has_failed(const struct shmrt_sync *sync, struct shmrt_error *error_o
 /** If some rank has failed, fail with its words. Return: 0 or this rank's code. */
 int shmrt_check_aborts(struct shmrt_sync *sync) SHMRT_WARN_UNUSED;
 
-/** If a rank has died or left while the flag is still missing, fail. Return: as above. */
-int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_wait *wait) SHMRT_WARN_UNUSED;
+/** If a rank has died, or the awaited one left, and it is still missing, fail. Return: as above. */
+int shmrt_check_peers(struct shmrt_sync *sync,
+                      const struct shmrt_awaited *awaited) SHMRT_WARN_UNUSED;
 
-enum { SHMRT_CALL_TEXT_BYTES = 96 };
+enum { SHMRT_CALL_TEXT_BYTES = 128 };
 
-/** "all-reduce #12 (sum of 1000 float32)" */
+/** "all-reduce #12 (sum of 1000 float32)", "broadcast #3 (1000 float32, root 0)" */
 const char *shmrt_call_describe(const struct shmrt_call_context *context,
                                 char out[SHMRT_CALL_TEXT_BYTES]);
 

@@ -25,38 +25,39 @@ enum { PAUSES_A_LOOK = 32, YIELDS_A_CHECK = 16 };
 /* A death is noticed this late at worst; 20 wake-ups a second cost nothing that shows. */
 #define SLICE_NS INT64_C(50000000)
 
-static void sleep_once(struct shmrt_sync *sync, const struct shmrt_wait *wait, int64_t slice_ns)
+static void sleep_once(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                       int64_t slice_ns)
 {
-    _Atomic uint32_t *asleep = &sync->peers[sync->rank].sleep[wait->lane].asleep;
+    _Atomic uint32_t *asleep = &sync->peers[sync->rank].sleep[awaited->lane].asleep;
     atomic_store_explicit(asleep, 1, memory_order_relaxed);
     if (sync->fence)
         atomic_thread_fence(memory_order_seq_cst);
     else
         syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
-    if (!shmrt_flag_reached(wait->flag, wait->value)) {
+    if (!shmrt_is_here(awaited)) {
         struct timespec slice = shmrt_timespec_from_ns(slice_ns);
         syscall(SYS_futex, asleep, FUTEX_WAIT, 1, &slice, NULL, 0);
-        sync->stats[wait->lane].sleeps++;
+        sync->stats[awaited->lane].sleeps++;
     }
     atomic_store_explicit(asleep, 0, memory_order_relaxed);
 }
 
 /* The spinning and yielding phases; true when the flag came. */
-static bool stay_awake(struct shmrt_sync *sync, const struct shmrt_wait *wait, int64_t start_ns,
-                       int *failed_out)
+static bool stay_awake(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                       int64_t start_ns, int *failed_out)
 {
     int64_t now_ns = start_ns;
     while (now_ns - start_ns < sync->spin_ns) {
         for (int i = 0; i < PAUSES_A_LOOK; i++) {
             shmrt_cpu_pause();
-            if (shmrt_flag_reached(wait->flag, wait->value))
+            if (shmrt_is_here(awaited))
                 return true;
         }
         now_ns = shmrt_now_ns();
     }
     for (int i = 1; now_ns - start_ns < sync->yield_ns; i++) {
         sched_yield();
-        if (shmrt_flag_reached(wait->flag, wait->value))
+        if (shmrt_is_here(awaited))
             return true;
         if (i % YIELDS_A_CHECK == 0 && (*failed_out = shmrt_check_aborts(sync)) != 0)
             return false;
@@ -66,25 +67,27 @@ static bool stay_awake(struct shmrt_sync *sync, const struct shmrt_wait *wait, i
 }
 
 /* Only the caller's lane talks to the outside: the callbacks may need the caller's thread. */
-static int check_caller(struct shmrt_sync *sync, const struct shmrt_wait *wait, int64_t waited_ns)
+static int check_caller(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                        int64_t waited_ns)
 {
     char text[SHMRT_CALL_TEXT_BYTES];
-    if (wait->lane != 0)
+    if (awaited->lane != 0)
         return 0;
     if (shmrt_interrupted(&sync->interrupt))
         return shmrt_fail(sync, -ECANCELED, "rank %d was interrupted in %s, waiting for rank %d",
-                          sync->rank, shmrt_call_describe(wait->context, text), wait->peer);
-    if (waited_ns > sync->warn_ns && sync->warned_epoch != wait->context->epoch) {
-        sync->warned_epoch = wait->context->epoch;
+                          sync->rank, shmrt_call_describe(awaited->context, text), awaited->peer);
+    if (waited_ns > sync->warn_ns && sync->warned_epoch != awaited->context->epoch) {
+        sync->warned_epoch = awaited->context->epoch;
         shmrt_log(&sync->logger, SHMRT_LOG_WARNING,
                   "rank %d has waited %.3g s for rank %d (pid %d) in %s", sync->rank,
-                  (double)waited_ns / 1e9, wait->peer, sync->peers[wait->peer].pid,
-                  shmrt_call_describe(wait->context, text));
+                  (double)waited_ns / 1e9, awaited->peer, sync->peers[awaited->peer].pid,
+                  shmrt_call_describe(awaited->context, text));
     }
     return 0;
 }
 
-static int check_deadline(struct shmrt_sync *sync, const struct shmrt_wait *wait, int64_t waited_ns)
+static int check_deadline(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                          int64_t waited_ns)
 {
     char text[SHMRT_CALL_TEXT_BYTES];
     if (waited_ns < sync->timeout_ns)
@@ -93,32 +96,44 @@ static int check_deadline(struct shmrt_sync *sync, const struct shmrt_wait *wait
         sync, -ETIMEDOUT,
         "rank %d (pid %d) did not come to %s within %.3g s (rank %d waited); see what "
         "it does, or raise SHMRT_TIMEOUT",
-        wait->peer, sync->peers[wait->peer].pid, shmrt_call_describe(wait->context, text),
+        awaited->peer, sync->peers[awaited->peer].pid, shmrt_call_describe(awaited->context, text),
         (double)sync->timeout_ns / 1e9, sync->rank);
 }
 
-static int sleep_until(struct shmrt_sync *sync, const struct shmrt_wait *wait, int64_t start_ns)
+int shmrt_await_check(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                      int64_t start_ns)
+{
+    int64_t waited_ns = shmrt_now_ns() - start_ns;
+    int rc = shmrt_check_aborts(sync);
+    if (rc == 0)
+        rc = shmrt_check_peers(sync, awaited);
+    if (rc == 0)
+        rc = check_caller(sync, awaited, waited_ns);
+    return rc ? rc : check_deadline(sync, awaited, waited_ns);
+}
+
+static int sleep_until(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                       int64_t start_ns)
 {
     int rc = 0;
-    while (!shmrt_flag_reached(wait->flag, wait->value)) {
-        int64_t waited_ns = shmrt_now_ns() - start_ns;
-        if ((rc = shmrt_check_aborts(sync)) != 0 || (rc = shmrt_check_peers(sync, wait)) != 0 ||
-            (rc = check_caller(sync, wait, waited_ns)) != 0 ||
-            (rc = check_deadline(sync, wait, waited_ns)) != 0)
-            break;
-        int64_t left_ns = sync->timeout_ns - waited_ns;
+    while (!shmrt_is_here(awaited) && (rc = shmrt_await_check(sync, awaited, start_ns)) == 0) {
+        int64_t left_ns = sync->timeout_ns - (shmrt_now_ns() - start_ns);
         if (left_ns > 0)
-            sleep_once(sync, wait, left_ns < SLICE_NS ? left_ns : SLICE_NS);
+            sleep_once(sync, awaited, left_ns < SLICE_NS ? left_ns : SLICE_NS);
     }
     return rc;
 }
 
-int shmrt_wait_slow(struct shmrt_sync *sync, const struct shmrt_wait *wait)
+int shmrt_await_slow(struct shmrt_sync *sync, const struct shmrt_awaited *awaited)
 {
     int rc = 0;
     int64_t start_ns = shmrt_now_ns();
-    if (!stay_awake(sync, wait, start_ns, &rc) && rc == 0)
-        rc = sleep_until(sync, wait, start_ns);
-    sync->stats[wait->lane].wait_ns += (uint64_t)(shmrt_now_ns() - start_ns);
+    if (!stay_awake(sync, awaited, start_ns, &rc) && rc == 0)
+        rc = sleep_until(sync, awaited, start_ns);
+    struct shmrt_lane_stats *stats = &sync->stats[awaited->lane];
+    uint64_t waited_ns = (uint64_t)(shmrt_now_ns() - start_ns);
+    stats->wait_ns += waited_ns;
+    if (awaited->late)
+        stats->late_ns += waited_ns;
     return rc;
 }

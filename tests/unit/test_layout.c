@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 /* A change here needs a new SHMRT_PROTOCOL_VERSION. */
-static void offsets_of_version_1(void **state)
+static void offsets_of_version_2(void **state)
 {
     (void)state;
     assert_int_equal(offsetof(struct shmrt_segment_header, magic), 0);
@@ -24,7 +24,13 @@ static void offsets_of_version_1(void **state)
     assert_int_equal(offsetof(struct shmrt_call_line, epoch), 0);
     assert_int_equal(offsetof(struct shmrt_call_line, call), 8);
     assert_int_equal(offsetof(struct shmrt_call_line, tiny), 24);
+    assert_int_equal(offsetof(struct shmrt_call_line, places), 24);
     assert_int_equal(sizeof(struct shmrt_call_line), SHMRT_LINE_BYTES);
+    assert_int_equal(sizeof(struct shmrt_places), 24);
+    assert_int_equal(offsetof(struct shmrt_lane_flags, done), 16);
+    assert_int_equal(offsetof(struct shmrt_pair_flags, taken), SHMRT_APART_BYTES);
+    assert_int_equal(sizeof(struct shmrt_pair_flags), 2 * SHMRT_APART_BYTES);
+    assert_int_equal(sizeof(struct shmrt_message_note), SHMRT_LINE_BYTES);
     assert_int_equal(sizeof(struct shmrt_lane_flags), SHMRT_APART_BYTES);
     assert_int_equal(sizeof(struct shmrt_lane_sleep), SHMRT_LINE_BYTES);
     assert_int_equal(sizeof(struct shmrt_abort_record), SHMRT_ERROR_TEXT_BYTES);
@@ -35,7 +41,10 @@ static void offsets_of_version_1(void **state)
     assert_int_equal(l.flags_offset, 896);
     assert_int_equal(l.sleep_offset, 1024);
     assert_int_equal(l.small_offset, 4096);
-    assert_int_equal(l.ring_offset, 4096 + 32768);
+    assert_int_equal(l.pair_offset, 1152);
+    assert_int_equal(l.channel_offset, 4096 + 32768);
+    assert_int_equal(l.channel_chunk_bytes, 65536);
+    assert_int_equal(l.ring_offset, 4096 + 32768 + 8 * 65536 + 4096);
     assert_int_equal(l.chunk_bytes, 65536);
 }
 
@@ -66,6 +75,14 @@ static void check_layout(int size, int lanes, size_t segment_bytes)
         paint(map, l.used_bytes, (size_t)((char *)shmrt_call_at(&l, base, slot) - base),
               sizeof(struct shmrt_call_line));
         paint(map, l.used_bytes, (size_t)(shmrt_small_at(&l, base, slot) - base), l.small_bytes);
+    }
+    for (int rank = 0; rank < size; rank++) {
+        paint(map, l.used_bytes, (size_t)((char *)shmrt_pair_at(&l, base, rank) - base),
+              sizeof(struct shmrt_pair_flags));
+        for (uint64_t chunk = 0; chunk < SHMRT_CHANNEL_SLOTS; chunk++)
+            paint(map, l.used_bytes,
+                  (size_t)((char *)shmrt_channel_at(&l, base, rank, chunk) - base),
+                  sizeof(struct shmrt_message_note) + l.channel_chunk_bytes);
     }
     for (int lane = 0; lane < lanes; lane++) {
         paint(map, l.used_bytes, (size_t)((char *)shmrt_flags_at(&l, base, lane) - base),
@@ -110,7 +127,7 @@ static void rounds_reuse_slots(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(offsets_of_version_1),
+        cmocka_unit_test(offsets_of_version_2),
         cmocka_unit_test(pieces_never_overlap),
         cmocka_unit_test(rounds_reuse_slots),
     };

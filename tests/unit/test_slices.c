@@ -13,7 +13,8 @@ static void check_cover(size_t count, size_t element, int size, int lanes, size_
 {
     size_t next = 0;
     for (int lane = 0; lane < lanes; lane++) {
-        struct shmrt_rounds r = shmrt_slice_rounds(count, element, size, lanes, lane, chunk);
+        struct shmrt_slice own = shmrt_slice_cut(count, element, 1, lanes, lane);
+        struct shmrt_rounds r = shmrt_slice_rounds(own, element, size, chunk);
         for (uint64_t t = 0; t < r.rounds; t++)
             for (int rank = 0; rank < size; rank++) {
                 struct shmrt_slice part = shmrt_slice_part(&r, t, rank);
@@ -43,7 +44,7 @@ static void beyond_32_bits(void **state)
 {
     (void)state;
     size_t count = (size_t)3 << 32;
-    struct shmrt_rounds r = shmrt_slice_rounds(count, 4, 2, 1, 0, 65536);
+    struct shmrt_rounds r = shmrt_slice_rounds((struct shmrt_slice){0, count}, 4, 2, 65536);
     struct shmrt_slice last = shmrt_slice_part(&r, r.rounds - 1, 1);
     assert_int_equal(last.begin + last.count, count);
 }
@@ -52,7 +53,8 @@ static void beyond_32_bits(void **state)
 static void last_round_is_shared(void **state)
 {
     (void)state;
-    struct shmrt_rounds r = shmrt_slice_rounds(16384 * 2 * 5 + 8192, 4, 2, 1, 0, 65536);
+    struct shmrt_rounds r =
+        shmrt_slice_rounds((struct shmrt_slice){0, 16384 * 2 * 5 + 8192}, 4, 2, 65536);
     struct shmrt_slice a = shmrt_slice_part(&r, r.rounds - 1, 0);
     struct shmrt_slice b = shmrt_slice_part(&r, r.rounds - 1, 1);
     assert_true(a.count > 0 && b.count > 0);
@@ -62,20 +64,40 @@ static void last_round_is_shared(void **state)
 static void small_vectors_wake_few_lanes(void **state)
 {
     (void)state;
-    assert_int_equal(shmrt_slice_lanes(0, 8), 1);
-    assert_int_equal(shmrt_slice_lanes(16 << 10, 8), 1);
-    assert_int_equal(shmrt_slice_lanes(100 << 10, 8), 3);
-    assert_int_equal(shmrt_slice_lanes((size_t)1 << 40, 8), 8);
-    assert_int_equal(shmrt_slice_lanes((size_t)1 << 40, 1), 1);
+    assert_int_equal(shmrt_slice_lanes(0, 32 << 10, 8), 1);
+    assert_int_equal(shmrt_slice_lanes(16 << 10, 32 << 10, 8), 1);
+    assert_int_equal(shmrt_slice_lanes(100 << 10, 32 << 10, 8), 3);
+    assert_int_equal(shmrt_slice_lanes((size_t)1 << 40, 32 << 10, 8), 8);
+    assert_int_equal(shmrt_slice_lanes((size_t)1 << 40, 32 << 10, 1), 1);
+}
+
+/* Rows stay whole, and pieces of a slice cover it. */
+static void units_are_not_cut(void **state)
+{
+    (void)state;
+    for (size_t unit = 2; unit < 200; unit += 13)
+        for (int lanes = 1; lanes < 6; lanes++) {
+            size_t count = unit * 37, next = 0;
+            for (int lane = 0; lane < lanes; lane++) {
+                struct shmrt_slice own = shmrt_slice_cut(count, 4, unit, lanes, lane);
+                size_t part = shmrt_slice_part_count(own.count, 4, 256);
+                assert_true(own.begin % unit == 0 && own.count % unit == 0);
+                for (uint64_t t = 0; t * part < own.count; t++) {
+                    struct shmrt_slice piece = shmrt_slice_piece(own, part, t);
+                    assert_int_equal(piece.begin, next);
+                    next += piece.count;
+                }
+            }
+            assert_int_equal(next, count);
+        }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_element_once),
-        cmocka_unit_test(beyond_32_bits),
-        cmocka_unit_test(last_round_is_shared),
-        cmocka_unit_test(small_vectors_wake_few_lanes),
+        cmocka_unit_test(every_element_once),   cmocka_unit_test(beyond_32_bits),
+        cmocka_unit_test(last_round_is_shared), cmocka_unit_test(small_vectors_wake_few_lanes),
+        cmocka_unit_test(units_are_not_cut),
     };
     return cmocka_run_group_tests_name("slices", tests, NULL, NULL);
 }

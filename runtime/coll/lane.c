@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lane.c - what the algorithms in rounds have in common: waiting without blocking, ring credit. */
+#include "lane.h"
+
+#include <errno.h>
+
+bool shmrt_lane_has_all(struct shmrt_lane *l, size_t flag_offset, uint64_t value)
+{
+    for (; l->peer < l->group->sync.size; l->peer++) {
+        if (l->peer == l->group->sync.rank)
+            continue;
+        const struct shmrt_lane_flags *flags = shmrt_lane_flags_of(l, l->peer);
+        const char *flag = (const char *)flags + flag_offset;
+        if (!shmrt_lane_has(l, l->peer, (const _Atomic uint64_t *)(const void *)flag, value))
+            return false;
+    }
+    l->peer = 0;
+    return true;
+}
+
+/*
+ * A slot is written again SHMRT_RING_SLOTS rounds later. What a rank knows of its peers' progress
+ * is kept: usually an earlier wait of this call or of the last one has told enough.
+ */
+bool shmrt_lane_may_write(struct shmrt_lane *l, uint64_t t)
+{
+    uint64_t needed = l->first + t + 1 - SHMRT_RING_SLOTS;
+    for (int r = 0; r < l->group->sync.size; r++) {
+        if (r == l->group->sync.rank || (int64_t)(l->state->done_seen[r] - needed) >= 0)
+            continue;
+        const struct shmrt_lane_flags *flags = shmrt_lane_flags_of(l, r);
+        if (!shmrt_lane_has(l, r, &flags->done, needed))
+            return false;
+        /* At least @needed, and loaded with acquire there. */
+        l->state->done_seen[r] = needed;
+    }
+    return true;
+}
+
+/* A rank that has entered this call reads nothing of the calls before it. */
+static void note_entered(struct shmrt_lane *l, int rank)
+{
+    if ((int64_t)(l->state->done_seen[rank] - l->first) < 0)
+        l->state->done_seen[rank] = l->first;
+}
+
+int shmrt_lane_check(struct shmrt_lane *l, bool all)
+{
+    for (; l->peer < l->group->sync.size; l->peer++) {
+        if (l->peer == l->group->sync.rank || !(all || shmrt_plan_writes(l->call->plan, l->peer)))
+            continue;
+        int rc = shmrt_call_check(l->group, &l->call->context, l->peer, l->lane, &l->awaited);
+        if (rc)
+            return rc;
+        note_entered(l, l->peer);
+    }
+    l->peer = 0;
+    l->checked = true;
+    return 0;
+}
+
+void shmrt_lane_post_done(struct shmrt_lane *l, uint64_t t)
+{
+    shmrt_post(&l->group->sync, &shmrt_lane_flags_of(l, l->group->sync.rank)->done,
+               l->first + t + 1, l->lane);
+}
+
+void shmrt_lane_finish(struct shmrt_lane *l, size_t end)
+{
+    const struct shmrt_finish *finish = &l->call->plan->coll->finish;
+    if (!finish->fn)
+        return;
+    size_t whole = end / finish->unit * finish->unit;
+    if (whole > l->finished)
+        finish->fn(finish->arg, l->slice.begin + l->finished, whole - l->finished);
+    l->finished = whole > l->finished ? whole : l->finished;
+}

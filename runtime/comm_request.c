@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * comm_request.c - what was started and is not yet done.
+ *
+ * A communicator's requests are a list in the order of their start. Collectives go one after the
+ * other; sends, and receives, go one after the other for each rank; these queues pass one another.
+ * progress() steps the first of each queue.
+ */
+#include "comm.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A test looks for deaths and deadlines this often. */
+#define CHECK_NS INT64_C(1000000)
+
+struct shmrt_request {
+    struct shmrt_request *next;
+    struct shmrt_comm *comm;
+    struct shmrt_coll coll;
+    bool done;
+    bool waiting; /* for awaited() */
+    int64_t start_ns;
+    int64_t checked_ns;
+    union {
+        struct shmrt_work work;
+        struct shmrt_pair_work pair;
+    };
+    size_t in_counts[SHMRT_MAX_RANKS];
+    size_t out_counts[SHMRT_MAX_RANKS];
+};
+
+static bool is_pair(const struct shmrt_request *q)
+{
+    return q->coll.collective == SHMRT_SEND || q->coll.collective == SHMRT_RECV;
+}
+
+static const struct shmrt_awaited *awaited(const struct shmrt_request *q)
+{
+    return is_pair(q) ? &q->pair.awaited : &q->work.awaited;
+}
+
+static void free_request(struct shmrt_request *q)
+{
+    struct shmrt_request **at = &q->comm->requests;
+    while (*at != q)
+        at = &(*at)->next;
+    *at = q->next;
+    if (!is_pair(q))
+        shmrt_work_free(&q->work);
+    free(q);
+}
+
+void shmrt_requests_free(struct shmrt_comm *comm)
+{
+    while (comm->requests)
+        free_request(comm->requests);
+}
+
+/* A rank alone has its result at once; else -EAGAIN until the peers have come. */
+static int step(struct shmrt_request *q)
+{
+    struct shmrt_comm *comm = q->comm;
+    if (!is_pair(q) && comm->group.sync.size == 1) {
+        q->done = true;
+        return shmrt_comm_run(comm, &q->coll);
+    }
+    int rc = is_pair(q) ? shmrt_pair_step(&q->pair) : shmrt_work_step(&q->work);
+    q->waiting = rc == -EAGAIN;
+    if (rc == -EAGAIN)
+        return rc;
+    q->done = true;
+    return shmrt_comm_finish(comm, &q->coll, is_pair(q) ? NULL : &q->work, rc);
+}
+
+/* The queues that have an unfinished request in front of the one that is looked at. */
+struct busy {
+    bool collectives;
+    uint64_t sends;
+    uint64_t receives;
+};
+
+/* Whether @q has to wait for one before it; marks its queue otherwise. */
+static bool is_behind(const struct shmrt_request *q, struct busy *busy)
+{
+    uint64_t bit = UINT64_C(1) << q->coll.root;
+    bool behind;
+    if (!is_pair(q)) {
+        behind = busy->collectives;
+        busy->collectives = true;
+        return behind;
+    }
+    uint64_t *mask = q->coll.collective == SHMRT_SEND ? &busy->sends : &busy->receives;
+    behind = (*mask & bit) != 0;
+    *mask |= bit;
+    return behind;
+}
+
+static int progress(struct shmrt_comm *comm)
+{
+    struct busy busy = {0};
+    for (struct shmrt_request *q = comm->requests; q; q = q->next) {
+        if (q->done)
+            continue;
+        /* A queue's next comes on in the same sweep when the one before it is done. */
+        struct busy before = busy;
+        if (is_behind(q, &busy))
+            continue;
+        int rc = step(q);
+        if (rc && rc != -EAGAIN)
+            return rc;
+        if (q->done)
+            busy = before;
+    }
+    return 0;
+}
+
+/* struct shmrt_awaited.is_here: whether anything that some request waits for has come. */
+static bool anything_is_here(void *arg)
+{
+    const struct shmrt_comm *comm = arg;
+    for (const struct shmrt_request *q = comm->requests; q; q = q->next)
+        if (!q->done && q->waiting && shmrt_is_here(awaited(q)))
+            return true;
+    return false;
+}
+
+static bool has_pairs(const struct shmrt_comm *comm)
+{
+    for (const struct shmrt_request *q = comm->requests; q; q = q->next)
+        if (!q->done && is_pair(q))
+            return true;
+    return false;
+}
+
+/* Without sends and receives under way a collective may block, on all its lanes. */
+static int run_collectives(struct shmrt_request *until)
+{
+    struct shmrt_comm *comm = until->comm;
+    for (struct shmrt_request *q = comm->requests; q && !until->done; q = q->next) {
+        if (q->done)
+            continue;
+        int rc = shmrt_work_run(&q->work);
+        q->done = true;
+        if ((rc = shmrt_comm_finish(comm, &q->coll, &q->work, rc)) != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int run_until(struct shmrt_request *q)
+{
+    struct shmrt_comm *comm = q->comm;
+    int rc = 0;
+    while (rc == 0 && !q->done) {
+        if (!has_pairs(comm) && comm->group.sync.size > 1) {
+            rc = run_collectives(q);
+            continue;
+        }
+        rc = progress(comm);
+        if (rc == 0 && !q->done && q->waiting) {
+            struct shmrt_awaited any = *awaited(q);
+            any.is_here = anything_is_here;
+            any.arg = comm;
+            rc = shmrt_await(&comm->group.sync, &any);
+            if (rc)
+                rc = shmrt_comm_finish(comm, &q->coll, NULL, rc);
+        }
+    }
+    return rc;
+}
+
+int shmrt_requests_finish(struct shmrt_comm *comm)
+{
+    int rc = 0;
+    for (struct shmrt_request *q = comm->requests; q && rc == 0; q = q->next)
+        rc = run_until(q);
+    return rc;
+}
+
+static int check_now_and_then(struct shmrt_request *q)
+{
+    int64_t now_ns = shmrt_now_ns();
+    if (!q->waiting || now_ns - q->checked_ns < CHECK_NS)
+        return 0;
+    q->checked_ns = now_ns;
+    int rc = shmrt_await_check(&q->comm->group.sync, awaited(q), q->start_ns);
+    return rc ? shmrt_comm_finish(q->comm, &q->coll, NULL, rc) : 0;
+}
+
+static void keep_counts(struct shmrt_request *q, int size)
+{
+    size_t bytes = (size_t)size * sizeof q->in_counts[0];
+    if (q->coll.in_counts)
+        q->coll.in_counts = memcpy(q->in_counts, q->coll.in_counts, bytes);
+    if (q->coll.out_counts)
+        q->coll.out_counts = memcpy(q->out_counts, q->coll.out_counts, bytes);
+}
+
+int shmrt_start(struct shmrt_comm *comm, const struct shmrt_args *args,
+                struct shmrt_request **request_out)
+{
+    struct shmrt_coll coll;
+    int rc = shmrt_comm_check(comm);
+    if (rc == 0)
+        rc = shmrt_args_check(comm, args, &coll);
+    if (rc)
+        return rc;
+    struct shmrt_request *q = malloc(sizeof *q);
+    if (!q)
+        return shmrt_error_set(&comm->error, -ENOMEM, "no memory for a request");
+    *q = (struct shmrt_request){.comm = comm, .coll = coll, .start_ns = shmrt_now_ns()};
+    q->checked_ns = q->start_ns;
+    keep_counts(q, comm->group.sync.size);
+    if (is_pair(q))
+        shmrt_pair_make(&q->pair, &comm->group, &q->coll);
+    else
+        shmrt_work_make(&q->work, &comm->group, &q->coll);
+    struct shmrt_request **at = &comm->requests;
+    while (*at)
+        at = &(*at)->next;
+    *at = q;
+    *request_out = q;
+    rc = progress(comm);
+    if (rc)
+        free_request(q);
+    return rc;
+}
+
+int shmrt_test(struct shmrt_request *q, bool *done_out)
+{
+    int rc = q->done ? 0 : shmrt_comm_check(q->comm);
+    if (rc == 0 && !q->done)
+        rc = progress(q->comm);
+    if (rc == 0 && !q->done)
+        rc = check_now_and_then(q);
+    *done_out = rc || q->done;
+    if (*done_out)
+        free_request(q);
+    return rc;
+}
+
+int shmrt_wait(struct shmrt_request *q)
+{
+    int rc = q->done ? 0 : shmrt_comm_check(q->comm);
+    if (rc == 0)
+        rc = run_until(q);
+    free_request(q);
+    return rc;
+}
