@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -45,21 +46,70 @@ def failures():
 
 
 class Stopwatch:
-    """Stands around an all-reduce in an uncompiled pass and adds up its time."""
+    """Stands around an all-reduce and notes when each call began and ended.
+
+    The clock is one for all processes of a machine. So the ranks can compare their notes: until the
+    last of them had entered a call it waited for a LATE rank, from then on the call was MOVING data
+    (split_times). That needs no barrier, which would change what is measured.
+    """
 
     def __init__(self, all_reduce):
         self.all_reduce = all_reduce
-        self.seconds = 0.0
-        self.calls = 0
+        self.entered, self.left = [], []
         self.bytes = 0
 
     def __call__(self, x):
-        start = time.perf_counter()
+        self.entered.append(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
         result = self.all_reduce(x)
-        self.seconds += time.perf_counter() - start
-        self.calls += 1
+        self.left.append(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
         self.bytes += x.numel() * x.element_size()
         return result
+
+    def as_operator(self):
+        """The same as an operator, for a compiled graph; one a process."""
+
+        @torch.library.custom_op("examples::watched_all_reduce", mutates_args=())
+        def watched(x: torch.Tensor) -> torch.Tensor:
+            return self(x)
+
+        @watched.register_fake
+        def _(x):
+            return torch.empty_like(x)
+
+        return watched
+
+    def reset(self):
+        """What was noted since the last reset; begins anew."""
+        notes = {"entered": self.entered, "left": self.left, "bytes": self.bytes}
+        self.entered, self.left, self.bytes = [], [], 0
+        return notes
+
+
+def split_times(notes, seconds):
+    """For each rank its time in all-reduce, from the notes of all ranks and the seconds that the
+    noted part of the job took each of them."""
+    counts = {len(note["entered"]) for note in notes}
+    if len(counts) != 1:
+        raise RuntimeError(f"the ranks called the all-reduce {sorted(counts)} times: not the same job")
+    latest = [max(entries) for entries in zip(*(note["entered"] for note in notes), strict=True)]
+    results = []
+    for note, total in zip(notes, seconds, strict=True):
+        calls = list(zip(note["entered"], note["left"], latest, strict=True))
+        inside = sum(left - entered for entered, left, _ in calls) / 1e9
+        late = sum(min(last, left) - entered for entered, left, last in calls) / 1e9
+        results.append({"calls": len(calls), "bytes": note["bytes"], "seconds": inside, "late_seconds": late})
+        add_shares(results[-1], total, "stopwatch")
+    return results
+
+
+def add_shares(times, total_s, how):
+    """Adds to the seconds in all-reduce what part they are of `total_s`, and who says so."""
+    times["how"] = how
+    times["share"] = times["seconds"] / total_s
+    if "late_seconds" in times:
+        times["moving_seconds"] = times["seconds"] - times["late_seconds"]
+        for name in ("late", "moving"):
+            times[f"{name}_share"] = times[f"{name}_seconds"] / total_s
 
 
 class ShmrtEngine:
@@ -97,7 +147,8 @@ class ShmrtEngine:
         stats = self._shmrt.stats()
         # Of the operator alone: "calls" would count barriers too.
         calls = stats["operators"].get("deepspeed::inference_all_reduce", 0)
-        return {"calls": calls, "bytes": stats["bytes"], "seconds": stats["seconds"]}
+        times = {key: stats[key] for key in ("seconds", "late_seconds", "wait_seconds") if key in stats}
+        return {"calls": calls, "bytes": stats["bytes"], **times}
 
     def report(self):
         return self._shmrt.report()
@@ -173,6 +224,15 @@ class DeepSpeedEngine(GlooEngine):
 
             ShareMemCommBuilder().load().initialize(self.size, self.rank)
         self.all_reduce = torch.ops.deepspeed.inference_all_reduce
+        # DeepSpeed never unlinks its segments. Once all ranks have opened them, nobody needs a name.
+        self.barrier()
+        self._unlink_segment()
+
+    def _unlink_segment(self):
+        names = "MASTER_ADDR", "MASTER_PORT"
+        address, port = (os.environ.get(name, "") for name in names)
+        name = f"deepspeed_allreduce_buffer_{os.getuid()}_{address}_{port}_{self.rank}"
+        (Path("/dev/shm") / name).unlink(missing_ok=True)
 
 
 ENGINES = {engine.name: engine for engine in (ShmrtEngine, GlooEngine, DeepSpeedEngine)}

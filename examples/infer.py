@@ -11,14 +11,15 @@ when it could not start. Works the same under torchrun and mpirun, and alone.
 """
 
 import argparse
-import contextlib
 import hashlib
-import io
 import json
 import os
 import sys
 import time
 from pathlib import Path
+
+import runner
+from runner import Refused, add_engine_arguments, largest, placement, start_engine, verdict
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -27,7 +28,6 @@ MATCHES = 3
 DIMENSIONS = 384
 FP32_LIMIT = 1e-5
 BF16_FACTOR = 1.5
-GRACE_S = 3
 CORPUS = Path(__file__).with_name("corpus.txt")
 QUERIES = (
     "How do new kinds of animals come about?",
@@ -44,23 +44,15 @@ def parse_arguments(argv):
     parser = argparse.ArgumentParser(
         prog="infer.py", description="Tensor-parallel sentence search with all-MiniLM-L6-v2."
     )
-    parser.add_argument("--eager", action="store_true", help="without torch.compile")
-    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--backend", choices=("shmrt", "gloo", "deepspeed"), default="shmrt")
-    parser.add_argument("--repeat", type=positive, default=3, metavar="N", help="timed passes (3)")
+    add_engine_arguments(parser)
+    parser.add_argument(
+        "--stopwatch", action="store_true", help="time the all-reduce from outside, whatever the engine counts"
+    )
     parser.add_argument("--queries", nargs="+", default=list(QUERIES), metavar="TEXT")
     parser.add_argument(
         "--corpus", type=Path, default=CORPUS, metavar="FILE", help="one sentence a line"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     return parser.parse_args(argv)
-
-
-def positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
-    return value
 
 
 def read_corpus(path):
@@ -92,13 +84,6 @@ def embed(model, batches, count, progress):
 
 def distance(a, b):
     return (a - b).abs().max().item() if a.numel() else 0.0
-
-
-def largest(values):
-    """As max(), but NaN wins."""
-    import torch
-
-    return torch.tensor(values, dtype=torch.float64).max().item()
 
 
 class Job:
@@ -160,6 +145,8 @@ class Job:
     def passes(self):
         """The timed passes: the embeddings, a checksum over all of them, seconds a pass, and the
         time inside all-reduce if the engine counts it."""
+        from engines import add_shares
+
         checksum, seconds = hashlib.sha256(), []
         before = self.engine.counters()
         for number in range(1, self.args.repeat + 1):
@@ -172,13 +159,12 @@ class Job:
         after, inside = self.engine.counters(), None
         if after is not None:
             inside = {name: (after[name] - before[name]) / len(seconds) for name in after}
-            inside["share"] = inside["seconds"] * len(seconds) / sum(seconds)
-            inside["how"] = "counters"
+            add_shares(inside, sum(seconds) / len(seconds), "counters")
         return embeddings, checksum.hexdigest(), seconds, inside
 
     def stopwatch_pass(self):
-        """The time in all-reduce for an engine that does not count: a stopwatch around each call in
-        one more pass, uncompiled. The last pass of a job, since it replaces the all-reduce."""
+        """Notes for split_times of each all-reduce in one more pass, uncompiled, and the seconds it
+        took. The last pass of a job, since it replaces the all-reduce."""
         from engines import Stopwatch
         from tp_bert import replace_all_reduce
 
@@ -187,14 +173,7 @@ class Job:
         self.engine.barrier()
         start = time.perf_counter()
         embed(self.plain, self.batches, len(self.corpus), self.say.progress("stopwatch pass"))
-        share = watch.seconds / (time.perf_counter() - start)
-        return {
-            "calls": watch.calls,
-            "bytes": watch.bytes,
-            "seconds": watch.seconds,
-            "share": share,
-            "how": "stopwatch",
-        }
+        return watch.reset(), time.perf_counter() - start
 
     def answer(self, embeddings):
         """The best matches of each query."""
@@ -218,31 +197,6 @@ class Job:
         ]
 
 
-def placement(engine):
-    """Where this rank runs and, if the engine can tell, where its buffer is."""
-    import torch
-
-    cpus = sorted(os.sched_getaffinity(0))
-    facts = {"pid": os.getpid(), "cpus": cpus, "nodes": nodes_of(cpus)}
-    facts["threads"] = torch.get_num_threads()
-    report = engine.report()
-    if report is None:
-        facts["buffer"] = engine.buffer_note
-    else:
-        keys = ("pages", "pages_on_node", "pages_unknown", "nodes", "bound", "lanes", "kernel")
-        facts["buffer"] = {key: report[key] for key in keys}
-    return facts
-
-
-def nodes_of(cpus):
-    """NUMA nodes that have one of these CPUs; none where the kernel does not tell."""
-    nodes = []
-    for folder in Path("/sys/devices/system/node").glob("node[0-9]*"):
-        if any((folder / f"cpu{cpu}").exists() for cpu in cpus):
-            nodes.append(int(folder.name[4:]))
-    return sorted(nodes)
-
-
 def check(args, facts):
     """The checks, from what the ranks told: a list of {name, value, limit, passed}."""
     worst = largest([fact["off"] for fact in facts])
@@ -251,19 +205,19 @@ def check(args, facts):
         limit = BF16_FACTOR * largest([fact["whole_off"] for fact in facts])
     checksums = {fact["checksum"] for fact in facts}
     return [
-        {
-            "name": "largest difference from the unsharded fp32 model",
-            "value": worst,
-            "limit": limit,
-            "passed": worst <= limit,
-        },
-        {
-            "name": "different bits among the ranks' embeddings",
-            "value": len(checksums) - 1,
-            "limit": 0,
-            "passed": len(checksums) == 1,
-        },
+        verdict("largest difference from the unsharded fp32 model", worst, limit),
+        verdict("different bits among the ranks' embeddings", len(checksums) - 1, 0),
     ]
+
+
+def all_reduce_times(facts):
+    """What each rank's all-reduces took: from a stopwatch pass if there was one."""
+    from engines import split_times
+
+    if facts[0]["watched"] is None:
+        return [fact["all_reduce"] for fact in facts]
+    notes, seconds = zip(*(fact["watched"] for fact in facts), strict=True)
+    return split_times(notes, seconds)
 
 
 def work(args, engine, folder, corpus, say):
@@ -273,13 +227,14 @@ def work(args, engine, folder, corpus, say):
     first_s = job.shard()
     embeddings, checksum, pass_s, inside = job.passes()
     answers = job.answer(embeddings)
-    inside = inside or job.stopwatch_pass()
+    watched = job.stopwatch_pass() if args.stopwatch or inside is None else None
     facts = engine.share(
         {
             "off": distance(embeddings[rows], exact),
             "whole_off": distance(rounded, exact),
             "checksum": checksum,
             "all_reduce": inside,
+            "watched": watched,
             "placement": placement(engine),
         }
     )
@@ -299,13 +254,9 @@ def work(args, engine, folder, corpus, say):
         "pass_s": pass_s,
         "sentences_per_s": len(corpus) / min(pass_s),
         "tokens_per_s": job.tokens / min(pass_s),
-        "all_reduce": [fact["all_reduce"] for fact in facts],
+        "all_reduce": all_reduce_times(facts),
         "placement": [fact["placement"] for fact in facts],
     }
-
-
-class Refused(Exception):
-    """The job cannot be done as asked; the text says why."""
 
 
 def prepare(args, size):
@@ -327,16 +278,12 @@ def prepare(args, size):
 
 def run(args, rank, size):
     import torch
-    from engines import ENGINES, Unavailable
-    from narrator import Narrator
+    from narrator import SearchNarrator
 
     folder, corpus = prepare(args, size)
-    say = Narrator(speaks=rank == 0)
+    say = SearchNarrator(speaks=rank == 0)
     say.opening(args, size, corpus)
-    try:
-        engine = ENGINES[args.backend](rank, size)
-    except Unavailable as error:
-        raise Refused(str(error)) from error
+    engine = start_engine(args.backend, rank, size)
     with torch.inference_mode():
         result = work(args, engine, folder, corpus, say)
     say.report(result)
@@ -348,30 +295,7 @@ def run(args, rank, size):
 
 
 def main(argv=None):
-    from engines import failures, rank_and_size
-
-    try:
-        rank, size = rank_and_size()
-    except ValueError as error:
-        print(f"infer.py: {error}", file=sys.stderr)
-        return 2
-    try:
-        with contextlib.redirect_stderr(sys.stderr if rank == 0 else io.StringIO()):
-            args = parse_arguments(argv)
-        return run(args, rank, size)
-    except (Refused, SystemExit) as error:
-        if rank != 0:
-            # Every rank refuses the same thing. Launchers end all ranks when the first one fails:
-            # that must be the one that says why.
-            time.sleep(GRACE_S)
-        elif isinstance(error, Refused):
-            print(f"infer.py: {error}", file=sys.stderr)
-        return 2 if isinstance(error, Refused) else error.code
-    except KeyboardInterrupt:
-        return 130
-    except failures() as error:
-        print(f"infer.py: rank {rank}: {error}", file=sys.stderr)
-        return 1
+    return runner.main("infer.py", parse_arguments, run, argv)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs examples/infer.py as a user does, and works out apart from it what it must answer."""
+"""Runs the examples as a user does, and works out apart from infer.py what it must answer."""
 
 import json
 import os
@@ -33,10 +33,10 @@ def launcher(kind, ranks):
 
 
 @pytest.fixture
-def infer(tmp_path):
+def example(tmp_path):
     """Runs a job; its outcome has returncode, stdout, stderr, and result: what --json wrote."""
 
-    def run(*arguments, ranks=2, kind="shm-launch", program=EXAMPLES / "infer.py"):
+    def run(program, *arguments, ranks=2, kind="shm-launch"):
         path = tmp_path / "result.json"
         environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         if kind == "torchrun":
@@ -52,6 +52,22 @@ def infer(tmp_path):
         )
         outcome.result = json.loads(path.read_text()) if path.exists() else None
         return outcome
+
+    return run
+
+
+@pytest.fixture
+def infer(example):
+    def run(*arguments, program=EXAMPLES / "infer.py", **how):
+        return example(program, *arguments, **how)
+
+    return run
+
+
+@pytest.fixture
+def decoder(example):
+    def run(*arguments, program=EXAMPLES / "decoder.py", **how):
+        return example(program, *arguments, **how)
 
     return run
 
