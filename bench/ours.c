@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ours.c - the library's collectives, through shmrt.h alone. */
+#include "bench.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert((int)BENCH_FP16 == SHMRT_FLOAT16 && (int)BENCH_INT64 == SHMRT_INT64 &&
+                   (int)BENCH_DTYPE_COUNT == SHMRT_DTYPE_COUNT && (int)BENCH_AVG == SHMRT_AVG &&
+                   (int)BENCH_OP_COUNT == SHMRT_OP_COUNT && (int)BENCH_MAX_RANKS == SHMRT_MAX_RANKS,
+               "task.h repeats the library's numbers");
+
+static int allreduce(struct bench_rank *r)
+{
+    return shmrt_allreduce(r->comm, r->in, r->out, (size_t)r->task.count, r->options->dtype,
+                           r->options->op);
+}
+
+static int barrier(struct bench_rank *r)
+{
+    return shmrt_barrier(r->comm);
+}
+
+/* One call of each; NULL: the library has none. */
+static int (*const calls_of[BENCH_COLLECTIVE_COUNT])(struct bench_rank *) = {
+    [BENCH_ALLREDUCE] = allreduce,
+    [BENCH_BARRIER] = barrier,
+};
+
+bool bench_ours_exists(uint32_t collective)
+{
+    return collective < BENCH_COLLECTIVE_COUNT && calls_of[collective];
+}
+
+int bench_ours_run(struct bench_rank *rank, int calls)
+{
+    int (*call)(struct bench_rank *) = calls_of[rank->task.collective];
+    int rc = 0;
+    for (int i = 0; i < calls && rc == 0; i++)
+        rc = call(rank);
+    return rc;
+}
+
+int bench_ours_verify(struct bench_rank *rank)
+{
+    uint32_t self = (uint32_t)rank->rank;
+    bench_fill(&rank->task, self, rank->in, rank->out);
+    int rc = bench_ours_run(rank, 1);
+    if (rc == 0 && bench_check(&rank->task, self, rank->out) >= 0)
+        rc = -EBADMSG;
+    bench_clear(&rank->task, rank->in, rank->out);
+    return rc;
+}
+
+bool bench_can_share(void)
+{
+    return false;
+}
+
+int bench_ours_alloc(struct bench_rank *rank, size_t bytes, char **out)
+{
+    (void)rank;
+    int rc = posix_memalign((void **)out, 4096, bytes);
+    if (rc == 0)
+        memset(*out, 0, bytes); /* touched, on this rank's node */
+    return -rc;
+}
+
+void bench_ours_free(char *memory)
+{
+    free(memory);
+}
