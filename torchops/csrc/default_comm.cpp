@@ -90,6 +90,14 @@ const char *operator_name(Operator which)
         return "shmrt::all_reduce";
     case Operator::NAMED_INPLACE:
         return "shmrt::all_reduce_";
+    case Operator::RMS_NORM:
+        return "shmrt::all_reduce_add_rms_norm";
+    case Operator::RMS_NORM_INPLACE:
+        return "shmrt::all_reduce_add_rms_norm_";
+    case Operator::LAYER_NORM:
+        return "shmrt::all_reduce_add_layer_norm";
+    case Operator::LAYER_NORM_INPLACE:
+        return "shmrt::all_reduce_add_layer_norm_";
     case Operator::COUNT:
         break;
     }
@@ -226,6 +234,18 @@ void DefaultComm::allreduce(const void *in, void *out, std::size_t count, shmrt_
     check_alive(operator_name(which));
     const auto start = Clock::now();
     const int rc = shmrt_allreduce(comm_, in, out, count, dtype, op);
+    stats_.seconds += seconds_since(start);
+    if (rc)
+        fail(*shmrt_comm_error(comm_));
+    stats_.calls[static_cast<std::size_t>(which)]++;
+}
+
+void DefaultComm::allreduce_norm(const shmrt_norm_args &args, Operator which)
+{
+    const Entry entry(*this, operator_name(which));
+    check_alive(operator_name(which));
+    const auto start = Clock::now();
+    const int rc = shmrt_allreduce_norm(comm_, &args);
     stats_.seconds += seconds_since(start);
     if (rc)
         fail(*shmrt_comm_error(comm_));

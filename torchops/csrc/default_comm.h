@@ -27,6 +27,10 @@ enum class Operator {
     SHMRT_INPLACE,
     NAMED,
     NAMED_INPLACE,
+    RMS_NORM,
+    RMS_NORM_INPLACE,
+    LAYER_NORM,
+    LAYER_NORM_INPLACE,
     COUNT
 };
 
@@ -81,6 +85,7 @@ class DefaultComm
     std::optional<Request> request();
     void allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
                    Operator which);
+    void allreduce_norm(const shmrt_norm_args &args, Operator which);
     void barrier();
     Stats stats();
     Facts facts();

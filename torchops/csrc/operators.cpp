@@ -16,6 +16,7 @@
 #include "operators.h"
 
 #include "errors.h"
+#include "fused.h"
 #include "reduce.h"
 
 #include <ATen/ATen.h>
@@ -292,6 +293,7 @@ void register_operators()
     define<SumFamily<Operator::DEEPSPEED, Operator::DEEPSPEED_INPLACE>>(deepspeed, "");
     define<SumFamily<Operator::SHMRT, Operator::SHMRT_INPLACE>>(own, "");
     define<NamedFamily, std::string_view>(own, ", str op=\"sum\"");
+    define_fused_operators(own);
 }
 
 } // namespace shmrt

@@ -76,19 +76,6 @@ bool overlaps_itself(const at::Tensor &self)
     return std::adjacent_find(offsets.begin(), offsets.end()) != offsets.end();
 }
 
-void refuse_overlap(const at::Tensor &self, Operator which)
-{
-    if (!overlaps_itself(self))
-        return;
-    throw_error(EINVAL,
-                std::string(operator_name(which)) +
-                    " writes its result into its argument, but several elements of this one "
-                    "share memory (shape " +
-                    c10::str(self.sizes()) + ", strides " + c10::str(self.strides()) +
-                    ", as after expand()): pass tensor.contiguous(), or use the operator "
-                    "without the underscore");
-}
-
 /* A contiguous copy of @self, reduced. The copying is counted; the caller counts its own. */
 at::Tensor reduce_copy(const at::Tensor &self, shmrt_dtype dtype, shmrt_op op, Operator which)
 {
@@ -102,6 +89,19 @@ at::Tensor reduce_copy(const at::Tensor &self, shmrt_dtype dtype, shmrt_op op, O
 }
 
 } // namespace
+
+void refuse_overlap(const at::Tensor &self, Operator which)
+{
+    if (!overlaps_itself(self))
+        return;
+    throw_error(EINVAL,
+                std::string(operator_name(which)) +
+                    " writes its result into its argument, but several elements of this one "
+                    "share memory (shape " +
+                    c10::str(self.sizes()) + ", strides " + c10::str(self.strides()) +
+                    ", as after expand()): pass tensor.contiguous(), or use the operator "
+                    "without the underscore");
+}
 
 shmrt_dtype checked_dtype(const at::Tensor &self, Operator which)
 {

@@ -26,6 +26,9 @@ at::Tensor reduce(const at::Tensor &self, shmrt_op op, Operator which);
 /** The same in place. @self may have any strides, as long as no two elements share memory. */
 void reduce_inplace(const at::Tensor &self, shmrt_op op, Operator which);
 
+/** shmrt.Error(EINVAL) where elements of @self, which is to be written, share memory. */
+void refuse_overlap(const at::Tensor &self, Operator which);
+
 /** shmrt.Error(ENOTSUP): @self is on a device, or in a layout, that this library doesn't reduce. */
 [[noreturn]] void refuse_backend(const at::Tensor &self, Operator which);
 
