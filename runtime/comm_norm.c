@@ -2,7 +2,8 @@
 /*
  * comm_norm.c - an all-reduce followed by a norm of its rows.
  *
- * The sum over ranks goes to out, since sum_out may be the residual, which is still to be added.
+ * The sum over ranks goes to out, since sum_out may be the residual, which is still to be added;
+ * but to sum_out where that is the input: while peers read the input, only the engine may write it.
  * As soon as a lane has whole rows of it, and while they are in its cache, it norms them in place.
  * A row is normed by one lane as a whole: the bits do not depend on how many there are.
  */
@@ -35,6 +36,8 @@ static int check_places(struct shmrt_comm *comm, const struct shmrt_norm_args *a
         (args->in != args->sum_out && overlap(args->in, bytes, args->sum_out, bytes)) ||
         (args->residual != args->sum_out && overlap(args->residual, bytes, args->sum_out, bytes)))
         return refuse(comm, "buffers overlap partly; use the same one or separate ones");
+    if (args->sum_out == args->in && overlap(args->residual, bytes, args->in, bytes))
+        return refuse(comm, "residual overlaps in, which sum_out overwrites");
     const void *const vectors[] = {args->weight, args->bias};
     for (int i = 0; i < 2; i++)
         if (overlap(vectors[i], row_bytes, args->out, bytes) ||
@@ -87,10 +90,11 @@ int shmrt_allreduce_norm(struct shmrt_comm *comm, const struct shmrt_norm_args *
         rc = shmrt_comm_check(comm);
     if (rc == 0)
         rc = shmrt_requests_finish(comm);
+    void *reduced = args->sum_out == args->in ? args->sum_out : args->out;
     struct shmrt_coll coll;
     const struct shmrt_args reduction = {.collective = SHMRT_ALLREDUCE,
                                          .in = args->in,
-                                         .out = args->out,
+                                         .out = reduced,
                                          .count = rc ? 0 : args->rows * args->columns,
                                          .dtype = args->dtype,
                                          .op = SHMRT_SUM};
@@ -99,7 +103,7 @@ int shmrt_allreduce_norm(struct shmrt_comm *comm, const struct shmrt_norm_args *
     if (rc)
         return rc;
     struct norm_work work = {&comm->group.kernels, *args};
-    work.reduced.in = args->out;
+    work.reduced.in = reduced;
     if (reduction.count)
         coll.finish = (struct shmrt_finish){norm_rows, &work, args->columns};
     return shmrt_comm_run(comm, &coll);

@@ -33,17 +33,23 @@ static uint32_t hash_counts(const size_t *counts, int n)
     return hash ? hash : 1;
 }
 
+static uint32_t shape_of(const struct shmrt_coll *coll, int size)
+{
+    if (!coll->in_counts)
+        return coll->finish.fn ? (uint32_t)coll->finish.unit : 0;
+    if (coll->collective == SHMRT_ALLTOALL) /* compared pair by pair */
+        return 1;
+    return hash_counts(coll->in_counts, size);
+}
+
 struct shmrt_call shmrt_call_of(const struct shmrt_group *group, const struct shmrt_coll *coll)
 {
-    bool own_counts = coll->collective == SHMRT_ALLTOALL; /* compared pair by pair */
     return (struct shmrt_call){
         .collective = (uint8_t)coll->collective,
         .dtype = (uint8_t)coll->dtype,
         .op = (uint8_t)coll->op,
         .root = (uint8_t)coll->root,
-        .shape = !coll->in_counts ? 0
-                 : own_counts     ? 1
-                                  : hash_counts(coll->in_counts, group->sync.size),
+        .shape = shape_of(coll, group->sync.size),
         .count = coll->in_counts ? 0 : coll->count,
     };
 }

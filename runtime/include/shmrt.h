@@ -213,7 +213,8 @@ enum shmrt_norm {
 /**
  * struct shmrt_norm_args - an all-reduce, the residual and a norm, all of @dtype
  * @in:       this rank's term: @rows x @columns elements, row by row
- * @residual: the same on all ranks, added to the sum over ranks; NULL: none
+ * @residual: the same on all ranks, added to the sum over ranks; NULL: none; not @in where that
+ *            is also an output
  * @sum_out:  the sum over ranks plus @residual, which is the next residual; may equal @in or
  *            @residual
  * @out:      the norm of @sum_out; may equal @in
@@ -244,8 +245,8 @@ struct shmrt_norm_args {
  * @comm: every rank of it makes this call, in the same order
  * @args: read before the call returns, not kept
  *
- * The other ranks see the shmrt_allreduce() of rows * columns elements that this is, with
- * SHMRT_SUM; each rank norms all rows by itself. Arithmetic is fp32; "round" is to @dtype:
+ * A rank that gives other rows or columns, or calls shmrt_allreduce() instead, gets -EPROTO. Each
+ * rank norms all rows by itself, while they are in cache. Arithmetic is fp32; "round" is to @dtype:
  *
  *   sum_out = round(allreduce(in) + residual)     allreduce(in) is rounded before, as always
  *   RMS:   out = round(round(x / sqrt(mean(x * x) + epsilon)) * weight), as Hugging Face's

@@ -61,7 +61,9 @@ struct shmrt_call {
     uint8_t dtype;
     uint8_t op;
     uint8_t root;
-    uint32_t shape; /* hash of the counts where they differ from rank to rank; else 0 */
+    /* Hash of the counts where they differ from rank to rank; columns of an all-reduce in rows,
+     * which lanes are cut by; else 0. */
+    uint32_t shape;
     uint64_t count;
 };
 

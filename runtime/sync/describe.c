@@ -37,15 +37,18 @@ const char *shmrt_call_describe(const struct shmrt_call_context *context,
     const char *dtype = shmrt_dtype_name((enum shmrt_dtype)call->dtype);
     const char *op = shmrt_op_name((enum shmrt_op)call->op);
     const char *role = role_of_root(call);
-    char root[8] = "";
+    char root[8] = "", rows[32] = "";
     name = name ? name : "unknown collective";
     if (*role)
         snprintf(root, sizeof root, "%d", call->root);
+    if (call->collective == SHMRT_ALLREDUCE && call->shape)
+        snprintf(rows, sizeof rows, ", rows of %" PRIu32, call->shape);
     if (call->collective == SHMRT_BARRIER)
         snprintf(out, SHMRT_CALL_TEXT_BYTES, "%s #%" PRIu64, name, context->epoch);
     else
-        snprintf(out, SHMRT_CALL_TEXT_BYTES, "%s #%" PRIu64 " (%s%s%" PRIu64 " %s%s%s)", name,
+        snprintf(out, SHMRT_CALL_TEXT_BYTES, "%s #%" PRIu64 " (%s%s%" PRIu64 " %s%s%s%s)", name,
                  context->epoch, is_reduction(call) && op ? op : "",
-                 is_reduction(call) ? " of " : "", call->count, dtype ? dtype : "?", role, root);
+                 is_reduction(call) ? " of " : "", call->count, dtype ? dtype : "?", role, root,
+                 rows);
     return out;
 }

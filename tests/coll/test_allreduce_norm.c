@@ -180,6 +180,11 @@ static void tiny_parts_and_lanes(void **state)
     }
 }
 
+static void *memory_of(const void *in)
+{
+    return (void *)(uintptr_t)in;
+}
+
 /* Each entry spoils good arguments in one way. */
 static void spoil(int way, struct shmrt_norm_args *args)
 {
@@ -212,13 +217,15 @@ static void spoil(int way, struct shmrt_norm_args *args)
         args->rows = SIZE_MAX / 8;
     else if (way == 14)
         args->norm = SHMRT_RMS_NORM;
+    else if (way == 15)
+        args->residual = args->sum_out = memory_of(args->in);
     else
         args->dtype = SHMRT_FLOAT64;
 }
 
 static int refuse_and_go_on(struct rank *rank)
 {
-    enum { WAYS = 16 };
+    enum { WAYS = 17 };
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     CHECK(comm);
     struct shmrt_kernels reference;
@@ -254,28 +261,40 @@ static void what_is_refused(void **state)
     ranks_run_well(&run);
 }
 
+/* What rank 1 does otherwise than rank 0. */
+enum difference { ROWS, SHAPE, PLAIN, DIFFERENCES };
+
 static int disagree(struct rank *rank)
 {
+    enum difference difference = *(const enum difference *)rank->arg;
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     CHECK(comm);
     float memory[4][64] = {{0}};
+    bool other = rank->rank == 1;
     struct shmrt_norm_args args = {.in = memory[0],
                                    .sum_out = memory[1],
                                    .out = memory[2],
                                    .weight = memory[3],
-                                   .rows = 1 + (size_t)rank->rank,
-                                   .columns = 16};
+                                   .rows = other ? 4 : 2,
+                                   .columns = other && difference == SHAPE ? 8 : 16};
+    if (other && difference == PLAIN)
+        CHECK(shmrt_allreduce(comm, memory[0], memory[1], 32, SHMRT_FLOAT32, SHMRT_SUM) == -EPROTO);
     CHECK(shmrt_allreduce_norm(comm, &args) == -EPROTO);
+    CHECK(strstr(shmrt_comm_error(comm)->text, "rows of 16"));
     CHECK(shmrt_allreduce_norm(comm, &args) == -EPROTO);
     shmrt_comm_destroy(comm);
     return 0;
 }
 
+/* As many elements in other rows would be cut otherwise between the lanes. */
 static void different_rows_on_two_ranks(void **state)
 {
     (void)state;
-    struct ranks_run run = {.kind = RANKS_THREADS, .size = 2, .body = disagree};
-    ranks_run_well(&run);
+    for (enum difference difference = ROWS; difference < DIFFERENCES; difference++) {
+        struct ranks_run run = {
+            .kind = RANKS_THREADS, .size = 2, .body = disagree, .arg = &difference};
+        ranks_run_well(&run);
+    }
 }
 
 int main(void)
