@@ -3,11 +3,11 @@
 # Starts one peer of shm-bench in its best setting; scripts/bench.sh has installed and built it.
 #
 #   start.sh --list       the peers that can be started here, and why the others can't
-#   start.sh NAME         started by shm-bench, as --peer 'NAME=bench/peers/start.sh NAME'
+#   start.sh NAME         started by shm-bench, as --peer 'NAME:bench/peers/start.sh NAME'
 #
 # By hand, one peer beside shmrt:
 #
-#   shm-bench allreduce -n 2 --sizes 64:1M --peer 'mpich=bench/peers/start.sh mpich'
+#   shm-bench allreduce -n 2 --sizes 64:1M --peer 'mpich:bench/peers/start.sh mpich'
 #
 # Settings. Tried on two cores of a Xeon (AVX-512, no SMT, one L3), fp32 sums in place at 64 B, 8 KiB, 64 KiB,
 # 1 MiB and 16 MiB, and at 64 B on four ranks; medians, microseconds. Where no setting is best
