@@ -17,6 +17,61 @@ static int allreduce(struct bench_rank *r)
                            r->options->op);
 }
 
+static int broadcast(struct bench_rank *r)
+{
+    return shmrt_broadcast(r->comm, r->out, (size_t)r->task.count, r->options->dtype,
+                           (int)r->task.root);
+}
+
+static int reduce(struct bench_rank *r)
+{
+    return shmrt_reduce(r->comm, r->in, r->out, (size_t)r->task.count, r->options->dtype,
+                        r->options->op, (int)r->task.root);
+}
+
+static int allgather(struct bench_rank *r)
+{
+    return shmrt_allgather(r->comm, r->in, r->out, (size_t)r->task.count, r->options->dtype);
+}
+
+static int reduce_scatter(struct bench_rank *r)
+{
+    return shmrt_reduce_scatter(r->comm, r->in, r->out, (size_t)r->task.count, r->options->dtype,
+                                r->options->op);
+}
+
+static int alltoall(struct bench_rank *r)
+{
+    return shmrt_alltoall(r->comm, r->in, r->out, (size_t)r->task.count, r->options->dtype);
+}
+
+static int gather(struct bench_rank *r)
+{
+    return shmrt_gather(r->comm, r->in, r->out, (size_t)r->task.count, r->options->dtype,
+                        (int)r->task.root);
+}
+
+static int scatter(struct bench_rank *r)
+{
+    return shmrt_scatter(r->comm, r->in, r->out, (size_t)r->task.count, r->options->dtype,
+                         (int)r->task.root);
+}
+
+/* There and back between ranks 0 and 1. */
+static int sendrecv(struct bench_rank *r)
+{
+    size_t count = (size_t)r->task.count;
+    enum shmrt_dtype dtype = r->options->dtype;
+    if (r->rank > 1)
+        return 0;
+    int rc = r->rank == 0 ? shmrt_send(r->comm, r->in, count, dtype, 1)
+                          : shmrt_recv(r->comm, r->out, count, dtype, 0);
+    if (rc)
+        return rc;
+    return r->rank == 0 ? shmrt_recv(r->comm, r->out, count, dtype, 1)
+                        : shmrt_send(r->comm, r->in, count, dtype, 0);
+}
+
 static int barrier(struct bench_rank *r)
 {
     return shmrt_barrier(r->comm);
@@ -24,8 +79,11 @@ static int barrier(struct bench_rank *r)
 
 /* One call of each; NULL: the library has none. */
 static int (*const calls_of[BENCH_COLLECTIVE_COUNT])(struct bench_rank *) = {
-    [BENCH_ALLREDUCE] = allreduce,
-    [BENCH_BARRIER] = barrier,
+    [BENCH_ALLREDUCE] = allreduce, [BENCH_BROADCAST] = broadcast,
+    [BENCH_REDUCE] = reduce,       [BENCH_ALLGATHER] = allgather,
+    [BENCH_ALLTOALL] = alltoall,   [BENCH_REDUCE_SCATTER] = reduce_scatter,
+    [BENCH_GATHER] = gather,       [BENCH_SCATTER] = scatter,
+    [BENCH_SENDRECV] = sendrecv,   [BENCH_BARRIER] = barrier,
 };
 
 bool bench_ours_exists(uint32_t collective)

@@ -70,6 +70,7 @@ def draw(report: dict, picture: str) -> None:
     except ImportError:
         fail("no picture without matplotlib: pip install matplotlib (it is in requirements/dev.txt)")
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.fonttype"] = "none"  # words stay words
     from matplotlib import pyplot
 
     series = series_of(report)

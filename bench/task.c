@@ -105,8 +105,13 @@ size_t bench_out_bytes(const struct bench_task *task, uint32_t rank)
 
 size_t bench_payload_bytes(const struct bench_task *task)
 {
-    size_t in = bench_in_bytes(task, task->root), out = bench_out_bytes(task, task->root);
-    return in > out ? in : out;
+    size_t most = 0;
+    for (uint32_t rank = 0; rank < task->ranks; rank++) {
+        size_t in = bench_in_bytes(task, rank), out = bench_out_bytes(task, rank);
+        most = in > most ? in : most;
+        most = out > most ? out : most;
+    }
+    return most;
 }
 
 /* 0 to 126. Linear in source and destination with factors that tell any two pairs, and a pair and
