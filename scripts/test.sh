@@ -30,9 +30,9 @@ stage() {
     rows+=("$(printf '%-34s %-7s %5d s   %s' "$title" "$result" $((SECONDS - start)) "$(tally "$log")")")
 }
 
-# The line in which ctest or pytest counts its tests.
+# The line in which ctest, pytest or models.sh counts its tests.
 tally() {
-    grep -aE '[0-9]+% tests passed|^=*[^=]*[0-9]+ (passed|failed|error).* in ' "$1" | tail -1 | tr -d = | sed 's/^ *//; s/ *$//'
+    grep -aE '^models: |[0-9]+% tests passed|^=*[^=]*[0-9]+ (passed|failed|error).* in ' "$1" | tail -1 | tr -d = | sed 's/^ *//; s/ *$//'
 }
 
 # c_tests PRESET CTEST-OPTION...
@@ -43,6 +43,14 @@ c_tests() {
     cmake --preset "$preset" -DCMAKE_MAKE_PROGRAM="$PWD/.venv/bin/ninja" --log-level=WARNING &&
         cmake --build --preset "$preset" -j "$jobs" &&
         ctest --preset "$preset" -j "$jobs" --no-tests=error "$@"
+}
+
+# A skip is none of the caller's failures, but is said.
+# shellcheck disable=SC2329  # called through stage
+models() {
+    scripts/models.sh
+    local rc=$?
+    [[ $rc -eq 77 ]] || return "$rc"
 }
 
 summary() {
@@ -61,6 +69,7 @@ trap 'failed=1; summary; exit 130' INT TERM
 if [[ ${1:-} == long ]]; then
     stage "C tests, long" c_tests release -L long
     stage "Python tests, long" python -m pytest tests -m long
+    stage "Protocol models" models
 else
     stage "Lint" scripts/lint.sh
     stage "C tests" c_tests dev -LE long

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tso.pml - shared memory as the CPU shows it, for the models beside it
+ *
+ * Spin interleaves whole statements, which is sequential consistency; no CPU gives that. Here each
+ * rank has a buffer of accesses that have not happened yet, and a drain process that lets them
+ * happen at any later time:
+ *
+ *   default  x86 (TSO). The buffer holds stores and is a queue. Loads happen at once.
+ *   -DWEAK   as C11's release and acquire allow it (Arm, RISC-V). The buffer holds stores and plain
+ *            loads, which happen in any order. A release waits for all earlier accesses, but later
+ *            ones may pass it. Two accesses to one word keep their order.
+ *
+ * What an acquire load orders behind it stays there, as no access happens before it is issued here.
+ * So a load never runs ahead of an earlier load, and a model does not show that an acquire is needed.
+ *
+ * A model defines RANKS, WORDS (of shared memory, all zero at first) and DEPTH (accesses a rank can
+ * have pending), then includes this file, starts start_drains() and uses:
+ *
+ *   STORE(me, word, v)     plain store
+ *   POST(me, word, v)      store with release: shmrt_post without its wake-ups
+ *   WAIT(word, v)          until an acquire load sees at least v: shmrt_wait. Only for others' words
+ *   WAIT_ADDING(word, more, v)  the same for the word's value plus more, as bytes can't be negative
+ *   LOOK(word)             the value of a load that happens at once. Only for others' words
+ *   EXPECT(me, word, v)    plain load, whose value has to be v
+ *   FENCE(me)              mfence, a locked instruction, or a seq_cst fence
+ *   MEMBARRIER(me, left)   a full barrier here, then at some time in every other rank, in any order
+ *
+ * What a rank puts into its buffer nobody else sees, and a wait changes nothing. So a model may
+ * join to one atomic step: waits, then loads, then stores. What comes after out of that order starts
+ * the next step, since between the two anything may happen elsewhere.
+ *
+ * -DRELAXED_POST is a fault for controls: flags are stored without release.
+ */
+#ifndef DEPTH
+#define DEPTH 4
+#endif
+
+#define PLAIN_STORE 0
+#define PLAIN_LOAD 1
+#define RELEASE_STORE 2
+
+typedef pending_accesses {
+    byte count;
+    byte kind[DEPTH];
+    byte word[DEPTH];
+    byte value[DEPTH]
+};
+
+byte memory[WORDS];
+pending_accesses pending[RANKS];
+
+#define LOOK(w) memory[w]
+
+inline append(me, k, w, v)
+{
+    atomic {
+        pending[me].count < DEPTH;
+        pending[me].kind[pending[me].count] = k;
+        pending[me].word[pending[me].count] = w;
+        pending[me].value[pending[me].count] = v;
+        pending[me].count++
+    }
+}
+
+#define STORE(me, w, v) append(me, PLAIN_STORE, w, v)
+#ifdef RELAXED_POST
+#define POST(me, w, v) append(me, PLAIN_STORE, w, v)
+#else
+#define POST(me, w, v) append(me, RELEASE_STORE, w, v)
+#endif
+#define WAIT(w, v) (memory[w] >= (v))
+#define WAIT_ADDING(w, more, v) (memory[w] + (more) >= (v))
+#define FENCE(me) (pending[me].count == 0)
+
+/* The newest own pending store to the word is what a load sees (i: its place, DEPTH: none). */
+inline find_own_store(me, w, i)
+{
+    i = pending[me].count;
+    do
+    :: i > 0 && (pending[me].word[i - 1] != (w) || pending[me].kind[i - 1] == PLAIN_LOAD) -> i--
+    :: else -> break
+    od
+}
+
+byte own_store; /* scratch of EXPECT, zero between uses */
+
+inline EXPECT(me, w, v)
+{
+    atomic {
+        find_own_store(me, w, own_store);
+        if
+        :: own_store > 0 -> assert(pending[me].value[own_store - 1] == (v))
+#ifdef WEAK
+        :: else -> own_store = 0; append(me, PLAIN_LOAD, w, v)
+#else
+        :: else -> assert(memory[w] == (v))
+#endif
+        fi;
+        own_store = 0
+    }
+}
+
+#define EVERY_RANK ((1 << RANKS) - 1)
+#define EMPTY_BIT(r) :: atomic { (left & (1 << r)) && pending[r].count == 0 -> left = left & ~(1 << r) }
+
+/* The kernel puts a full barrier into the caller, then into each running thread of the others.
+ * left: a byte of the caller, zero before and after. */
+inline MEMBARRIER(me, left)
+{
+    FENCE(me);
+    left = EVERY_RANK & ~(1 << me);
+    do
+    EMPTY_BIT(0)
+    EMPTY_BIT(1)
+#if RANKS > 2
+    EMPTY_BIT(2)
+#endif
+    :: left == 0 -> break
+    od
+}
+
+/* Access i may happen before access j, which was issued earlier. */
+#define PASSES(i, j) (pending[me].word[i] != pending[me].word[j])
+#define MAY_LEAD(i) (pending[me].count > i && pending[me].kind[i] != RELEASE_STORE)
+
+/* Access i happens, and leaves the buffer. */
+inline happen(i)
+{
+    if
+    :: pending[me].kind[i] == PLAIN_LOAD -> assert(memory[pending[me].word[i]] == pending[me].value[i])
+    :: else -> memory[pending[me].word[i]] = pending[me].value[i]
+    fi;
+    pending[me].count--;
+    gap = i;
+    do
+    :: gap < pending[me].count ->
+        pending[me].kind[gap] = pending[me].kind[gap + 1];
+        pending[me].word[gap] = pending[me].word[gap + 1];
+        pending[me].value[gap] = pending[me].value[gap + 1];
+        gap++
+    :: else -> break
+    od;
+    pending[me].kind[gap] = 0;
+    pending[me].word[gap] = 0;
+    pending[me].value[gap] = 0;
+    gap = 0
+}
+
+proctype drain(byte me)
+{
+    byte gap;
+end:
+    do
+    :: d_step { pending[me].count > 0 -> happen(0) }
+#ifdef WEAK
+    :: d_step { MAY_LEAD(1) && PASSES(1, 0) -> happen(1) }
+#if DEPTH > 2
+    :: d_step { MAY_LEAD(2) && PASSES(2, 0) && PASSES(2, 1) -> happen(2) }
+#endif
+#if DEPTH > 3
+    :: d_step { MAY_LEAD(3) && PASSES(3, 0) && PASSES(3, 1) && PASSES(3, 2) -> happen(3) }
+#endif
+#if DEPTH > 4
+#error "name the further accesses that may lead"
+#endif
+#endif
+    od
+}
+
+inline start_drains()
+{
+    run drain(0);
+    run drain(1);
+#if RANKS > 2
+    run drain(2)
+#endif
+}
