@@ -32,21 +32,16 @@ const struct shmrt_error *shmrt_comm_error(const struct shmrt_comm *comm)
     return &comm->error;
 }
 
-static bool is_forked(const struct shmrt_comm *comm)
-{
-    return comm->fork_guard[0] == 0;
-}
-
 void shmrt_comm_abort(struct shmrt_comm *comm, const char *reason)
 {
-    if (!is_forked(comm))
+    if (!shmrt_comm_is_forked(comm))
         shmrt_fail(&comm->group.sync, -ECONNABORTED, "rank %d aborted: %s", comm->group.sync.rank,
                    reason ? reason : "no reason given");
 }
 
 int shmrt_comm_check(struct shmrt_comm *comm)
 {
-    if (shmrt_unlikely(is_forked(comm)))
+    if (shmrt_unlikely(shmrt_comm_is_forked(comm)))
         return shmrt_error_set(
             &comm->error, -EINVAL,
             "this communicator was made before fork() and belongs to the parent; "
@@ -305,7 +300,7 @@ void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *o
 int shmrt_comm_verify(struct shmrt_comm *comm, struct shmrt_placement_proof *out)
 {
     *out = (struct shmrt_placement_proof){0};
-    if (is_forked(comm))
+    if (shmrt_comm_is_forked(comm))
         return shmrt_comm_check(comm);
     const struct shmrt_segment *own = &comm->segments[comm->group.sync.rank];
     int rc = shmrt_bind_count(own->base, own->bytes, &own->nodes, out);

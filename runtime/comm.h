@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "coll/pair.h"
 #include "coll/work.h"
+#include "shm/pool.h"
 #include "shm/rendezvous.h"
 #include "shm/segment.h"
 
@@ -14,6 +15,7 @@ struct shmrt_comm {
     struct shmrt_options options;
     struct shmrt_link links[SHMRT_MAX_RANKS];
     struct shmrt_segment segments[SHMRT_MAX_RANKS];
+    struct shmrt_pool *pools[SHMRT_MAX_RANKS];
     int listener; /* holds this rank's rendezvous name; -1: none */
     struct shmrt_error error;
     struct shmrt_counters counters;
@@ -23,6 +25,12 @@ struct shmrt_comm {
     /* One private page holding 1, which a fork sets to 0 in the child (MADV_WIPEONFORK). */
     unsigned char *fork_guard;
 };
+
+/** A child of fork() has a copy that it may not use. */
+static inline bool shmrt_comm_is_forked(const struct shmrt_comm *comm)
+{
+    return comm->fork_guard[0] == 0;
+}
 
 /**
  * shmrt_job_key - the key at which the ranks of this communicator meet

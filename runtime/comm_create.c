@@ -60,6 +60,16 @@ static int make_fork_guard(struct shmrt_comm *comm, struct shmrt_error *error_ou
     return 0;
 }
 
+/* On the nodes of the segment; where those could not be had, that has been said. */
+static int create_pool(struct shmrt_comm *comm, const struct shmrt_params *params,
+                       struct shmrt_error *error_out)
+{
+    struct shmrt_logger logger = {params->log, params->log_arg};
+    const struct shmrt_segment *own = &comm->segments[params->rank];
+    return shmrt_pool_create(comm->options.pool_bytes, own->bound ? &own->nodes : NULL, &logger,
+                             &comm->pools[params->rank], error_out);
+}
+
 /* Threads of this rank that can run at once; more lanes than that would wait for each other. */
 static uint64_t usable_lanes(int size)
 {
@@ -80,10 +90,12 @@ static struct shmrt_hello make_hello(const struct shmrt_comm *comm,
         .pid = getpid(),
         .membarrier = shmrt_sync_has_membarrier(),
         .segment_bytes = options->segment_bytes,
+        .pool_bytes = options->pool_bytes,
         .chunk_bytes = options->chunk_bytes,
         .oneshot_max_bytes = options->oneshot_max_bytes,
         .lanes = options->lanes ? options->lanes : usable_lanes(params->size),
         .mapping = (uintptr_t)comm->segments[params->rank].base,
+        .pool_mapping = (uintptr_t)comm->pools[params->rank],
     };
     snprintf(hello.version, sizeof hello.version, "%s", shmrt_version());
     return hello;
@@ -111,17 +123,27 @@ static int attach_peer(struct shmrt_comm *comm, int rank, struct shmrt_error *er
 {
     struct shmrt_link *link = &comm->links[rank];
     struct shmrt_segment *segment = &comm->segments[rank];
-    int memfd = link->memfd;
-    link->memfd = -1;
+    int memfd = link->memfd, poolfd = link->poolfd;
+    link->memfd = link->poolfd = -1;
 #ifdef SHMRT_SHARE_MAPPINGS
     if (link->hello.pid == getpid()) {
         close(memfd);
+        if (poolfd >= 0)
+            close(poolfd);
+        comm->pools[rank] = (struct shmrt_pool *)(uintptr_t)link->hello.pool_mapping;
+        shmrt_pool_hold(comm->pools[rank]);
         shmrt_segment_borrow((char *)(uintptr_t)link->hello.mapping, comm->options.segment_bytes,
                              segment);
         return 0;
     }
 #endif
-    int rc = shmrt_segment_attach(memfd, rank, comm->options.segment_bytes, segment, error_out);
+    int rc =
+        shmrt_pool_attach(poolfd, rank, comm->options.pool_bytes, &comm->pools[rank], error_out);
+    if (rc) {
+        close(memfd);
+        return rc;
+    }
+    rc = shmrt_segment_attach(memfd, rank, comm->options.segment_bytes, segment, error_out);
     shmrt_segment_close_fd(segment);
     return rc;
 }
@@ -155,6 +177,7 @@ static void fill_sync(struct shmrt_comm *comm, const struct shmrt_params *params
         const struct shmrt_hello *hello = r == params->rank ? mine : &link->hello;
         char *base = comm->segments[r].base;
         comm->group.base[r] = base;
+        comm->group.pool[r] = comm->pools[r]->base;
         sync->fence = sync->fence || !hello->membarrier;
         sync->peers[r] = (struct shmrt_sync_peer){
             .abort = shmrt_abort_at(&comm->group.layout, base),
@@ -236,7 +259,8 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     if (rc)
         return rc;
     memcpy(comm->key, mine.job, sizeof comm->key);
-    rc = shmrt_rendezvous_meet(&meeting, &mine, own->fd, &comm->listener, comm->links, &outcome);
+    rc = shmrt_rendezvous_meet(&meeting, &mine, own->fd, comm->pools[params->rank]->fd,
+                               &comm->listener, comm->links, &outcome);
     if (rc == 0)
         rc = build_group(comm, params, &mine, &outcome);
     shmrt_segment_close_fd(own);
@@ -254,8 +278,10 @@ static void free_comm(struct shmrt_comm *comm, bool bye)
     else
         shmrt_name_close(comm->listener);
     shmrt_links_close(comm->links, size, bye && !forked);
-    for (int r = 0; r < size; r++)
+    for (int r = 0; r < size; r++) {
         shmrt_segment_release(&comm->segments[r], !forked);
+        shmrt_pool_release(comm->pools[r], !forked);
+    }
     if (comm->fork_guard)
         munmap(comm->fork_guard, (size_t)sysconf(_SC_PAGESIZE));
     shmrt_requests_free(comm);
@@ -271,7 +297,7 @@ static struct shmrt_comm *allocate_comm(void)
     if (comm)
         comm->listener = -1;
     for (int r = 0; comm && r < SHMRT_MAX_RANKS; r++) {
-        comm->links[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .pidfd = -1};
+        comm->links[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .poolfd = -1, .pidfd = -1};
         comm->segments[r].fd = -1;
     }
     return comm;
@@ -291,6 +317,7 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
         (rc = shmrt_segment_create(params->rank, comm->options.segment_bytes,
                                    comm->options.bind != 0, &logger, &comm->segments[params->rank],
                                    error_out)) != 0 ||
+        (rc = create_pool(comm, params, error_out)) != 0 ||
         (rc = join_ranks(comm, params, error_out)) != 0) {
         free_comm(comm, false);
         return rc;

@@ -28,6 +28,9 @@ static const struct option {
 #define AT(field) offsetof(struct shmrt_options, field)
     {"segment", "SHMRT_SEGMENT", BYTES, "8M", 256 * KIB, 64 * GIB, AT(segment_bytes),
      "shared memory of each rank, all lanes together; the same on all ranks"},
+    {"pool", "SHMRT_POOL", BYTES, "256M", 0, 1024.0 * GIB, AT(pool_bytes),
+     "most memory that each rank gives out with shmrt_alloc, taken as it is used; 0 switches that "
+     "off; the same on all ranks"},
     {"chunk", "SHMRT_CHUNK", BYTES, "0", 0, 16 * MIB, AT(chunk_bytes),
      "two-shot: bytes of one rank's part in a round; 0 fits it to the segment; the same on all "
      "ranks"},

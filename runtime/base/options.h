@@ -14,6 +14,7 @@ enum { SHMRT_KERNEL_NAME_BYTES = 16 };
 
 struct shmrt_options {
     uint64_t segment_bytes;     /* shared memory of a rank, all lanes together */
+    uint64_t pool_bytes;        /* limit of a rank's memory for tensors; 0: none */
     uint64_t chunk_bytes;       /* two-shot: bytes of a rank's part in a round; 0: fitted */
     uint64_t oneshot_max_bytes; /* largest vector that goes one-shot */
     uint64_t lanes;             /* 0: as many as the rank with the fewest OpenMP threads has */

@@ -11,6 +11,7 @@
  * aborts, and keeps no global state.
  *
  *   -EINVAL, -ENOTSUP   refused before anything was shared; the communicator stays usable
+ *   -ENOMEM             no memory; of an existing communicator: it stays usable
  *   -EPROTO             the ranks made calls that disagree; the communicator is dead
  *   -ETIMEDOUT          a rank did not come before the deadline; the communicator is dead
  *   -ECONNABORTED       a rank died, left or aborted; the communicator is dead
@@ -432,6 +433,44 @@ struct shmrt_placement_proof {
  */
 SHMRT_API SHMRT_WARN_UNUSED int shmrt_comm_verify(struct shmrt_comm *comm,
                                                   struct shmrt_placement_proof *out);
+
+/**
+ * shmrt_alloc - memory that every rank of @comm can map, so that collectives need not copy it
+ * @bytes: at least one is given; from 4 KiB on the block is aligned to 4 KiB, below to 128 bytes
+ * @out:   the block, not zeroed; shmrt_free() it
+ *
+ * Concerns this rank alone: ranks need not call it alike, and any buffer of any collective may lie
+ * in a block, or part of a block, or not. The pool it comes from is limited (SHMRT_POOL) and takes
+ * memory from the system as it is needed, on this rank's NUMA nodes; what has been taken stays with
+ * the pool. Peers can read and write the block at any time.
+ *
+ * Return: 0, -ENOTSUP (SHMRT_POOL is 0), -ENOMEM (the pool, the machine or the cgroup is full: the
+ * text says which; @comm stays usable and so does private memory), or what @comm died of: peers may
+ * still write to blocks of a dead communicator, so none of them is given out again.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_alloc(struct shmrt_comm *comm, size_t bytes, void **out);
+
+/**
+ * shmrt_free - give a block back, from any thread, also after its communicator was destroyed
+ * @memory: from shmrt_alloc(); NULL, what is no block, and a block freed before are ignored
+ *
+ * Must not be called while a collective that was started on the block is unfinished. The pool is
+ * unmapped with its communicator and its last block. A forked child does not have the memory of
+ * its parent's blocks, and may free them without effect.
+ */
+SHMRT_API void shmrt_free(void *memory);
+
+/** struct shmrt_pool_stats - the memory behind shmrt_alloc() on this rank */
+struct shmrt_pool_stats {
+    size_t limit_bytes; /* SHMRT_POOL */
+    size_t taken_bytes; /* taken from the system so far */
+    size_t used_bytes;  /* of them in blocks, with 128 bytes for each and the rounding */
+    size_t peak_bytes;  /* the most that used_bytes has been */
+    uint64_t refused;   /* calls of shmrt_alloc() that ended for want of memory */
+};
+
+/** Of the pool of @comm; all zero in a forked child. */
+SHMRT_API void shmrt_comm_pool_stats(const struct shmrt_comm *comm, struct shmrt_pool_stats *out);
 
 /**
  * shmrt_options_describe - a page that lists every option: key, variable, default, range, meaning

@@ -10,7 +10,7 @@
 enum {
     SHMRT_PROTOCOL_VERSION = 2, /* messages, and the segment's layout and flags */
     SHMRT_JOB_BYTES = 256,
-    SHMRT_MESSAGE_FDS = 2,
+    SHMRT_MESSAGE_FDS = 3,
 };
 
 enum shmrt_message_kind { SHMRT_MESSAGE_HELLO = 1, SHMRT_MESSAGE_VERDICT, SHMRT_MESSAGE_BYE };
@@ -21,8 +21,8 @@ struct shmrt_message_head {
     uint32_t protocol;
 };
 
-/* First message each way. Carries the segment's descriptor, then a pidfd where the kernel has
- * them. What is compared is in rendezvous.c. */
+/* First message each way. Carries the segment's descriptor, then the pool's if there is one, then a
+ * pidfd where the kernel has them. What is compared is in rendezvous.c. */
 struct shmrt_hello {
     struct shmrt_message_head head;
     int32_t rank;
@@ -30,10 +30,14 @@ struct shmrt_hello {
     int32_t pid; /* as its own PID namespace numbers it; for messages only */
     uint32_t membarrier;
     uint64_t segment_bytes;
+    uint64_t pool_bytes; /* 0: no pool, and no descriptor of one */
     uint64_t chunk_bytes;
     uint64_t oneshot_max_bytes;
     uint64_t lanes;
-    uint64_t mapping; /* builds with SHMRT_SHARE_MAPPINGS: address of the segment; else 0 */
+    /* Used in builds with SHMRT_SHARE_MAPPINGS: addresses of the segment and the struct of the pool
+     */
+    uint64_t mapping;
+    uint64_t pool_mapping;
     char version[16];
     char job[SHMRT_JOB_BYTES];
 };

@@ -27,7 +27,7 @@ struct meet {
     const struct shmrt_hello *mine;
     struct shmrt_link *links;
     struct shmrt_error *error_out;
-    int send_fds[SHMRT_MESSAGE_FDS]; /* this rank's segment and pidfd */
+    int send_fds[SHMRT_MESSAGE_FDS]; /* this rank's segment, pool and pidfd */
     int listener;
     int pending[MAX_PENDING]; /* accepted, hello not yet here */
     int pendings;
@@ -97,6 +97,9 @@ static int compare_hellos(const struct shmrt_hello *own, const struct shmrt_hell
         rc = compare_number("SHMRT_SEGMENT", same, own->segment_bytes, peer->segment_bytes, own,
                             peer, error_out);
     if (!rc)
+        rc = compare_number("SHMRT_POOL", same, own->pool_bytes, peer->pool_bytes, own, peer,
+                            error_out);
+    if (!rc)
         rc = compare_number("SHMRT_CHUNK", same, own->chunk_bytes, peer->chunk_bytes, own, peer,
                             error_out);
     if (!rc)
@@ -122,7 +125,11 @@ static int take_hello(struct meet *m, struct shmrt_link *link, struct shmrt_rece
     link->hello.version[sizeof link->hello.version - 1] = '\0';
     link->hello.job[SHMRT_JOB_BYTES - 1] = '\0';
     link->memfd = received->fds[0];
-    link->pidfd = received->fds[1];
+    bool has_pool = link->hello.pool_bytes != 0;
+    link->poolfd = has_pool ? received->fds[1] : -1;
+    link->pidfd = received->fds[has_pool ? 2 : 1];
+    if (!has_pool && received->fds[2] >= 0) /* more than was announced */
+        close(received->fds[2]);
     link->met = true;
     return compare_hellos(m->mine, &link->hello, m->error_out);
 }
@@ -132,7 +139,7 @@ static int descriptors_lost(struct meet *m)
     return shmrt_error_set(m->error_out, -EMFILE,
                            "no descriptor was left to take a segment: %d ranks need about %d open "
                            "files; raise `ulimit -n`",
-                           m->meeting->size, 4 * m->meeting->size);
+                           m->meeting->size, 5 * m->meeting->size);
 }
 
 static void drop_pending(struct meet *m, int i)
@@ -176,7 +183,7 @@ static int greet_pending(struct meet *m, int i)
     }
     rc = send_hello(m, socket); /* also to one that does not fit, so that it can say why, too */
     if (hello->rank >= m->meeting->size) {
-        struct shmrt_link stranger = {.socket = socket};
+        struct shmrt_link stranger = {.socket = socket}; /* take_hello fills the rest */
         rc = take_hello(m, &stranger, &received);
         shmrt_links_close(&stranger, 1, false);
         return rc;
@@ -362,17 +369,17 @@ static void warn_twin(struct meet *m)
 }
 
 int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmrt_hello *mine,
-                          int memfd, int *listener_out, struct shmrt_link *links_out,
+                          int memfd, int poolfd, int *listener_out, struct shmrt_link *links_out,
                           struct shmrt_error *error_out)
 {
     struct meet m = {.meeting = meeting,
                      .mine = mine,
                      .links = links_out,
                      .error_out = error_out,
-                     .send_fds = {memfd, open_own_pidfd()},
+                     .send_fds = {memfd, poolfd, open_own_pidfd()},
                      .retry_ns = FIRST_RETRY_NS};
     for (int r = 0; r < meeting->size; r++)
-        links_out[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .pidfd = -1};
+        links_out[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .poolfd = -1, .pidfd = -1};
     m.listener = meeting->size > 1 ? shmrt_name_listen(meeting->job, meeting->rank, error_out) : -1;
     int rc = meeting->size > 1 && m.listener < 0 ? m.listener : meet_all(&m);
     if (rc == -EADDRINUSE && m.listener < 0)
@@ -380,8 +387,8 @@ int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmr
     *listener_out = m.listener;
     for (int i = 0; i < m.pendings; i++)
         close(m.pending[i]);
-    if (m.send_fds[1] >= 0)
-        close(m.send_fds[1]);
+    if (m.send_fds[2] >= 0)
+        close(m.send_fds[2]);
     return rc;
 }
 
@@ -426,7 +433,7 @@ void shmrt_links_close(struct shmrt_link *links, int size, bool bye)
     for (int r = 0; r < size; r++) {
         if (bye && links[r].socket >= 0)
             shmrt_message_send(links[r].socket, &goodbye, sizeof goodbye, NULL, 0);
-        int *const fds[] = {&links[r].socket, &links[r].memfd, &links[r].pidfd};
+        int *const fds[] = {&links[r].socket, &links[r].memfd, &links[r].poolfd, &links[r].pidfd};
         for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
             if (*fds[i] >= 0)
                 close(*fds[i]);

@@ -16,6 +16,7 @@
 struct shmrt_link {
     int socket;  /* -1: none */
     int memfd;   /* its segment, -1 once taken */
+    int poolfd;  /* its pool, -1 once taken, or for none */
     int pidfd;   /* readable when its process has died; -1 where the kernel has none */
     bool met;    /* its hello has come */
     bool judged; /* its verdict has come, and was good */
@@ -37,7 +38,7 @@ struct shmrt_meeting {
 /**
  * shmrt_rendezvous_meet - connect to all ranks and exchange hellos and segments
  * @mine:      what the others are told; its job is that of @meeting
- * @memfd:     this rank's segment
+ * @memfd, @poolfd: this rank's segment and its pool; the latter -1 when @mine has no pool_bytes
  * @listener_out: holds this rank's name; shmrt_name_close() it with the communicator
  * @links_out: @meeting->size entries; the one of this rank stays empty. Filled also on failure:
  *             close them with shmrt_links_close().
@@ -45,7 +46,7 @@ struct shmrt_meeting {
  * Return: 0, -EADDRINUSE, -ETIMEDOUT, -EPROTO, -ECONNABORTED, -ECANCELED or another errno.
  */
 int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmrt_hello *mine,
-                          int memfd, int *listener_out, struct shmrt_link *links_out,
+                          int memfd, int poolfd, int *listener_out, struct shmrt_link *links_out,
                           struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 /**

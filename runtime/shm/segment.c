@@ -8,40 +8,14 @@
 #include "segment.h"
 
 #include "layout.h"
-#include "memory_limit.h"
+#include "shared_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
-enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
-
-static int create_file(void)
-{
-    int fd = memfd_create("shmrt", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-    if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
-        fd = memfd_create("shmrt", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    return fd;
-}
-
-static int map_file(struct shmrt_segment *segment)
-{
-    void *base = mmap(NULL, segment->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, segment->fd, 0);
-    if (base == MAP_FAILED)
-        return -errno;
-    segment->base = base;
-    /* A forked child must not write into a protocol in which its parent takes part. */
-    return madvise(base, segment->bytes, MADV_DONTFORK) == 0 ? 0 : -errno;
-}
+static const struct shmrt_file_use use = {"a shared segment", "SHMRT_SEGMENT"};
 
 static void bind_segment(struct shmrt_segment *segment, bool bind,
                          const struct shmrt_logger *logger)
@@ -61,58 +35,16 @@ static void bind_segment(struct shmrt_segment *segment, bool bind,
                                : "");
 }
 
-static int allocate(struct shmrt_segment *segment, struct shmrt_error *error_out)
-{
-    const char *limit;
-    uint64_t room = shmrt_memory_headroom("/proc", "/sys/fs/cgroup", &limit);
-    if (segment->bytes > room)
-        return shmrt_error_set(error_out, -ENOMEM,
-                               "a shared segment of %zu bytes does not fit: %s has %" PRIu64
-                               " left; free memory, raise the limit, or lower SHMRT_SEGMENT",
-                               segment->bytes, limit, room);
-    int rc;
-    do
-        rc = fallocate(segment->fd, 0, 0, (off_t)segment->bytes) == 0 ? 0 : -errno;
-    while (rc == -EINTR);
-    if (rc)
-        return shmrt_error_set(error_out, rc,
-                               "taking %zu bytes of shared memory failed (%s); free memory, or "
-                               "lower SHMRT_SEGMENT",
-                               segment->bytes, strerror(-rc));
-    return 0;
-}
-
 int shmrt_segment_create(int rank, size_t bytes, bool bind, const struct shmrt_logger *logger,
                          struct shmrt_segment *out, struct shmrt_error *error_out)
 {
     struct shmrt_segment segment = {.bytes = bytes};
-    const char *step = "memfd_create";
-    struct rlimit files;
-    int rc;
-    /* Past this limit ftruncate would not fail but raise SIGXFSZ. */
-    if (getrlimit(RLIMIT_FSIZE, &files) == 0 && bytes > files.rlim_cur)
-        return shmrt_error_set(error_out, -EFBIG,
-                               "a shared segment of %zu bytes is more than `ulimit -f` allows "
-                               "(%" PRIu64 "); raise it, or lower SHMRT_SEGMENT",
-                               bytes, (uint64_t)files.rlim_cur);
-    segment.fd = create_file();
-    if (segment.fd < 0) {
-        rc = -errno;
-        goto err_create;
-    }
-    step = "ftruncate";
-    if (ftruncate(segment.fd, (off_t)bytes) != 0) {
-        rc = -errno;
-        goto err_map;
-    }
-    step = "mmap";
-    if ((rc = map_file(&segment)) != 0)
-        goto err_map;
-    bind_segment(&segment, bind, logger);
-    if ((rc = allocate(&segment, error_out)) != 0) {
-        shmrt_segment_release(&segment, true);
+    int rc = shmrt_file_create(&use, bytes, &segment.fd, &segment.base, error_out);
+    if (rc)
         return rc;
-    }
+    bind_segment(&segment, bind, logger);
+    if ((rc = shmrt_file_take(&use, segment.fd, 0, bytes, error_out)) != 0)
+        goto err_take;
     *(struct shmrt_segment_header *)segment.base = (struct shmrt_segment_header){
         .magic = SHMRT_SEGMENT_MAGIC,
         .version = SHMRT_SEGMENT_VERSION,
@@ -120,36 +52,30 @@ int shmrt_segment_create(int rank, size_t bytes, bool bind, const struct shmrt_l
         .segment_bytes = bytes,
         .users = 1,
     };
-    step = "sealing";
-    if (fcntl(segment.fd, F_ADD_SEALS, SEALS) != 0) {
-        rc = -errno;
-        goto err_map;
+    if ((rc = shmrt_file_seal(segment.fd)) != 0) {
+        shmrt_error_set(error_out, rc, "sealing a shared segment failed: %s", strerror(-rc));
+        goto err_take;
     }
     *out = segment;
     return 0;
 
-err_map:
+err_take:
     shmrt_segment_release(&segment, true);
-err_create:
-    return shmrt_error_set(error_out, rc, "creating a shared segment of %zu bytes failed in %s: %s",
-                           bytes, step, strerror(-rc));
+    return rc;
 }
 
 int shmrt_segment_attach(int fd, int rank, size_t bytes, struct shmrt_segment *out,
                          struct shmrt_error *error_out)
 {
     struct shmrt_segment segment = {.bytes = bytes, .fd = fd};
-    struct stat status;
     int rc = -EPROTO;
-    int seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &status) != 0 ||
-        (uint64_t)status.st_size != bytes) {
+    if (!shmrt_file_is_sealed(fd, bytes)) {
         shmrt_error_set(error_out, rc,
                         "rank %d sent a shared segment that is not sealed, or not of %zu bytes",
                         rank, bytes);
         goto err_segment;
     }
-    if ((rc = map_file(&segment)) != 0) {
+    if ((rc = shmrt_file_map(fd, bytes, &segment.base)) != 0) {
         shmrt_error_set(error_out, rc, "mapping the %zu bytes of rank %d failed: %s", bytes, rank,
                         strerror(-rc));
         goto err_segment;

@@ -123,12 +123,44 @@ static void needed_calls_are_named(void **state)
     }
 }
 
+/* The pool takes its pages later: what it has still serves, and so does the communicator. */
+static int alloc_without(struct rank *rank)
+{
+    const struct denial *denial = rank->arg;
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    void *block, *more;
+    CHECK(comm && shmrt_alloc(comm, 1 << 20, &block) == 0);
+    CHECK(deny(denial->number, denial->code));
+    CHECK(shmrt_alloc(comm, 2 << 20, &more) == -ENOMEM);
+    CHECK(strstr(shmrt_comm_error(comm)->text, denial->line));
+    CHECK(shmrt_alloc(comm, 500 << 10, &more) == 0);
+    memset(more, 1, 500 << 10);
+    float x = 1;
+    CHECK(shmrt_allreduce(comm, &x, &x, 1, SHMRT_FLOAT32, SHMRT_SUM) == 0 && x == 3);
+    shmrt_free(more);
+    shmrt_free(block);
+    struct shmrt_pool_stats stats;
+    shmrt_comm_pool_stats(comm, &stats);
+    CHECK(stats.used_bytes == 0 && stats.taken_bytes == 2 << 20 && stats.refused == 1);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void without_more_pages(void **state)
+{
+    (void)state;
+    struct denial denial = {SYS_fallocate, ENOSPC, "for the pool"};
+    struct ranks_run run = {
+        .kind = RANKS_PROCESSES, .size = 3, .body = alloc_without, .arg = &denial};
+    ranks_run_well(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_mbind),          cmocka_unit_test(without_move_pages),
         cmocka_unit_test(without_membarrier),     cmocka_unit_test(without_pidfd),
-        cmocka_unit_test(needed_calls_are_named),
+        cmocka_unit_test(needed_calls_are_named), cmocka_unit_test(without_more_pages),
     };
     return cmocka_run_group_tests_name("denied", tests, NULL, NULL);
 }

@@ -77,11 +77,25 @@ static int use_another_segment(struct rank *rank)
     return 0;
 }
 
+/* @rank->arg: the setting of rank 1; with 0 it has no descriptor of a pool to send. */
+static int use_another_pool(struct rank *rank)
+{
+    struct shmrt_error error;
+    const char *const settings[] = {rank->rank ? rank->arg : "pool=1M", NULL};
+    rank->settings = settings;
+    CHECK(!rank_comm(rank, &error));
+    CHECK_ERROR(error, -EPROTO, "SHMRT_POOL");
+    CHECK(strstr(error.text, "1048576"));
+    return 0;
+}
+
 static void different_parameters_are_named_on_both_sides(void **state)
 {
     (void)state;
     run_processes(2, claim_another_size, NULL, NULL);
     run_processes(2, use_another_segment, NULL, NULL);
+    run_processes(2, use_another_pool, "pool=2M", NULL);
+    run_processes(2, use_another_pool, "pool=0", NULL);
 }
 
 /* Both claim to be rank 0 of a job of two: either might meet the other job's rank 1. */
