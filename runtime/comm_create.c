@@ -163,6 +163,7 @@ static void fill_sync(struct shmrt_comm *comm, const struct shmrt_params *params
     uint64_t spin_us = is_crowded(params->size) && options->spin_us > CROWDED_SPIN_US
                            ? CROWDED_SPIN_US
                            : options->spin_us;
+    comm->group.pool_bytes = options->pool_bytes;
     sync->rank = params->rank;
     sync->size = params->size;
     sync->lanes = comm->group.layout.lanes;
