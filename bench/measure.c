@@ -46,18 +46,23 @@ static int prepare_contender(void *arg)
     return 0;
 }
 
+/* A call of it goes there and back, which counts as two. */
+static bool is_ping_pong(const struct bench_rank *rank)
+{
+    return rank->task.collective == BENCH_SENDRECV &&
+           rank->contenders[rank->current].kind != BENCH_FLOOR;
+}
+
 /* Rank 0, between two meetings: the slowest rank's time of a call, in each sample. */
 static void merge(struct bench_rank *rank, int samples)
 {
     struct bench_shared *s = rank->shared;
-    bool there_and_back = rank->task.collective == BENCH_SENDRECV &&
-                          rank->contenders[rank->current].kind != BENCH_FLOOR;
     for (int i = 0; i < samples; i++) {
         double slowest = 0;
         for (int r = 0; r < rank->options->ranks; r++)
             if (s->us[r][i] > slowest)
                 slowest = s->us[r][i];
-        s->slowest_us[i] = there_and_back ? slowest / 2 : slowest;
+        s->slowest_us[i] = is_ping_pong(rank) ? slowest / 2 : slowest;
     }
 }
 
@@ -97,7 +102,7 @@ static double shortest_us(const struct bench_rank *rank, int calls, int samples)
     double us = INFINITY;
     for (int i = 0; i < samples; i++)
         us = fmin(us, rank->shared->slowest_us[i] * calls);
-    return rank->task.collective == BENCH_SENDRECV ? us * 2 : us;
+    return is_ping_pong(rank) ? us * 2 : us;
 }
 
 static int size_batch(struct bench_rank *rank, int contender, double seconds, struct series *out)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws what shm-bench wrote with --json: time and bandwidth against size, for every contender.
 
-    shm-bench-plot RESULTS.json PICTURE.svg      (or .png, .pdf; - reads standard input)
+shm-bench-plot RESULTS.json PICTURE.svg      (or .png, .pdf; - reads standard input)
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 WIDTHS = {"library": 2.4, "peer": 1.6, "floor": 1.2, "probe": 0.9}
+COMPOSITE = "floor: remote_write + remote_read + memcpy / 2"
 STYLES = {"library": "o-", "peer": "s-", "floor": "--", "probe": ":"}
 
 
@@ -55,7 +56,7 @@ def title_of(report: dict) -> str:
 def add_floor(series: dict[str, dict], report: dict) -> None:
     rows = [row for row in report["ratios"] if row["floor_us"]]
     if rows:
-        series["floor: write + read + copy / 2"] = {
+        series[COMPOSITE] = {
             "kind": "floor",
             "bytes": [row["bytes"] for row in rows],
             "median": [row["floor_us"] for row in rows],
@@ -75,15 +76,13 @@ def draw(report: dict, picture: str) -> None:
 
     series = series_of(report)
     add_floor(series, report)
-    figure, (times, rates) = pyplot.subplots(1, 2, figsize=(15, 6.5))
-    for index, (name, one) in enumerate(series.items()):
+    figure, (times, rates) = pyplot.subplots(1, 2, figsize=(15, 7.5), layout="constrained")
+    colors: dict[str, str] = {"shmrt": "black", COMPOSITE: "dimgray"}
+    for name, one in series.items():
         kind = one["kind"]
-        look = {
-            "lw": WIDTHS[kind],
-            "ms": 4,
-            "color": f"C{index % 10}" if kind != "library" else "black",
-            "label": name,
-        }
+        # What the probe measures again has the colour of what it checks.
+        color = colors.setdefault(name.removeprefix("probe."), f"C{(len(colors) - 2) % 10}")
+        look = {"lw": WIDTHS[kind], "ms": 4, "color": color, "label": name}
         if len(one["bytes"]) == 1:
             look["marker"] = "o"
         times.plot(one["bytes"], one["median"], STYLES[kind], **look)
@@ -102,9 +101,9 @@ def draw(report: dict, picture: str) -> None:
         axes.set_xlabel("size of a block")
         axes.set_ylabel(what)
         axes.grid(alpha=0.3)
-    times.legend(fontsize="small", loc="upper left")
+    handles, labels = times.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=4)
     figure.suptitle(title_of(report), fontsize="medium")
-    figure.tight_layout()
     figure.savefig(picture)
 
 
