@@ -111,6 +111,11 @@ def stop(job):
         job.communicate()
 
 
+def end(number, _):
+    """A signal that would end this program at once shall first end the job that it started."""
+    raise SystemExit(128 + number)
+
+
 def reason_of(said):
     """The line in which the job says why it refused."""
     lines = said.splitlines() or ["it did not say why"]
@@ -206,6 +211,7 @@ def main(argv=None):
     if launcher() is None:
         print("compare.py: shm-launch is not in the path: `make setup` installs it.", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, end)
     try:
         results, skipped = rounds_of(args, lambda text: print(text, file=sys.stderr, flush=True))
     except Failed as error:

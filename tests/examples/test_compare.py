@@ -3,8 +3,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+import uuid
 from pathlib import Path
 
 import compare
@@ -102,3 +105,34 @@ def test_a_job_that_fails_is_no_figure():
     assert outcome.returncode == 1
     assert "shmrt failed:\nnothing came of it within 1 s" in outcome.stderr
     assert "tokens/s" not in outcome.stdout
+
+
+def processes_with(mark):
+    """Those whose environment has this text."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue  # it has just ended, or is another user's
+    return found
+
+
+def wait_for(condition):
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_nothing_outlives_it():
+    mark = f"COMPARE_TEST={uuid.uuid4()}"
+    program = [sys.executable, str(EXAMPLES / "compare.py"), "--engines", "shmrt", *QUICK]
+    environment = {**os.environ, **dict([mark.split("=")])}
+    job = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    # This program, the launcher, its keeper, two ranks.
+    wait_for(lambda: len(processes_with(mark)) >= 5)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(60) == 128 + signal.SIGTERM
+    wait_for(lambda: not processes_with(mark))
