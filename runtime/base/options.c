@@ -53,7 +53,7 @@ static const struct option {
     {"bind", "SHMRT_BIND", NUMBER, "1", 0, 1, AT(bind),
      "1 binds each segment to its rank's NUMA nodes with mbind; 0 leaves it to first touch"},
     {"kernel", "SHMRT_KERNEL", NAME, "auto", 0, 0, AT(kernel),
-     "reduce kernels: auto, or a rung's name (reference, avx2, avx512)"},
+     "reduce kernels: auto, or a rung's name (reference, avx2, avx512, avx512fp16)"},
 #undef AT
 };
 

@@ -10,6 +10,8 @@
 #include <cpuid.h>
 #include <stdint.h>
 
+enum { AVX512FP16_EDX = 1 << 23 }; /* of leaf 7; older cpuid.h have no name for it */
+
 enum {
     XCR0_YMM = 0x06, /* xmm and the upper halves of ymm */
     XCR0_ZMM = 0xe6, /* these, mask registers, and both parts of zmm */
@@ -40,6 +42,8 @@ unsigned int shmrt_cpu_flags(void)
     if ((saved & XCR0_ZMM) == XCR0_ZMM &&
         has_all(ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ))
         flags |= SHMRT_CPU_AVX512;
+    if ((saved & XCR0_ZMM) == XCR0_ZMM && has_all(edx, AVX512FP16_EDX))
+        flags |= SHMRT_CPU_AVX512FP16;
     return flags;
 }
 #else

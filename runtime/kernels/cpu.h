@@ -4,8 +4,9 @@
 #define SHMRT_CPU_H
 
 enum {
-    SHMRT_CPU_AVX2 = 1 << 0,   /* AVX2 and F16C */
-    SHMRT_CPU_AVX512 = 1 << 1, /* AVX-512 F, BW, VL and DQ */
+    SHMRT_CPU_AVX2 = 1 << 0,       /* AVX2 and F16C */
+    SHMRT_CPU_AVX512 = 1 << 1,     /* AVX-512 F, BW, VL and DQ */
+    SHMRT_CPU_AVX512FP16 = 1 << 2, /* AVX512-FP16 */
 };
 
 /** A mask of SHMRT_CPU_*; 0 on other architectures. */

@@ -27,6 +27,11 @@
 #define AVX512_KERNELS NULL
 #define AVX512_NORMS   NULL
 #endif
+#ifdef SHMRT_WITH_AVX512FP16
+#define AVX512FP16_KERNELS &shmrt_kernels_avx512fp16
+#else
+#define AVX512FP16_KERNELS NULL
+#endif
 
 /* From the slowest up. */
 static const struct {
@@ -38,6 +43,8 @@ static const struct {
     {"reference", 0, &shmrt_kernels_reference, shmrt_norms_reference},
     {"avx2", SHMRT_CPU_AVX2, AVX2_KERNELS, AVX2_NORMS},
     {"avx512", SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512, AVX512_KERNELS, AVX512_NORMS},
+    {"avx512fp16", SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512 | SHMRT_CPU_AVX512FP16, AVX512FP16_KERNELS,
+     NULL},
 };
 
 enum { RUNGS = sizeof ladder / sizeof ladder[0] };

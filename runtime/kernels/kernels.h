@@ -33,7 +33,7 @@ typedef void (*shmrt_norm_fn)(const struct shmrt_norm_args *args);
 
 /** One rung of the ladder. An entry that is NULL is taken from the rung below when chosen. */
 struct shmrt_kernels {
-    const char *name; /* "reference", "avx2", "avx512" */
+    const char *name; /* "reference", "avx2", "avx512", "avx512fp16" */
     shmrt_reduce_fn reduce[SHMRT_DTYPE_COUNT][SHMRT_OP_COUNT];
     shmrt_norm_fn norm[SHMRT_DTYPE_COUNT]; /* fp32, bf16 and fp16; NULL for all others */
 };

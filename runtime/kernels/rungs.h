@@ -14,6 +14,7 @@
 extern const struct shmrt_kernels shmrt_kernels_reference;
 extern const struct shmrt_kernels shmrt_kernels_avx2;
 extern const struct shmrt_kernels shmrt_kernels_avx512;
+extern const struct shmrt_kernels shmrt_kernels_avx512fp16;
 
 /** shmrt_kernels_choose for a CPU that has @flags (a mask of SHMRT_CPU_*). */
 int shmrt_kernels_choose_for(unsigned int flags, const char *forced,
@@ -21,6 +22,12 @@ int shmrt_kernels_choose_for(unsigned int flags, const char *forced,
 
 /* Operation and element type must be constants where a kernel is compiled, at -O0 too. */
 #define SHMRT_INLINE static inline __attribute__((always_inline))
+
+/* Division by it is multiplication by its inverse, to the bit, and several times as fast. */
+SHMRT_INLINE int shmrt_is_power_of_two(int n)
+{
+    return (n & (n - 1)) == 0;
+}
 
 #define SHMRT_ENTRY(type, op, constant)                                                            \
     static void type##_##op(void *out, const void *const *in, int n, size_t count)                 \

@@ -13,6 +13,7 @@
  *   TYPE_unpack(raw), TYPE_pack(vec)         the same, of a register
  *   TYPE_combine(op, vec, vec)               one step
  *   TYPE_finish(op, vec, n)                  after the last: average, canonical NaN
+ *   TYPE_finish_four(op, &vec, ..., n)       the same for four at once, in place
  *
  * A block is read from all terms before it is written, so out may be one of them, and is written
  * once.
@@ -24,11 +25,6 @@
 SHMRT_INLINE T(_vec) T(_at)(const void *const *in, int k, size_t at)
 {
     return T(_load)((const char *)in[k] + at);
-}
-
-SHMRT_INLINE void T(_put)(enum shmrt_op op, char *out, T(_vec) result, int n)
-{
-    T(_store)(out, T(_finish)(op, result, n));
 }
 
 /* Four at once, so that the latency of one chain of sums hides behind the others. */
@@ -44,10 +40,11 @@ SHMRT_INLINE void T(_four)(enum shmrt_op op, char *out, const void *const *in, i
         c = T(_combine)(op, c, T(_at)(in, k, at + 2 * RAW_BYTES));
         d = T(_combine)(op, d, T(_at)(in, k, at + 3 * RAW_BYTES));
     }
-    T(_put)(op, out + at, a, n);
-    T(_put)(op, out + at + RAW_BYTES, b, n);
-    T(_put)(op, out + at + 2 * RAW_BYTES, c, n);
-    T(_put)(op, out + at + 3 * RAW_BYTES, d, n);
+    T(_finish_four)(op, &a, &b, &c, &d, n);
+    T(_store)(out + at, a);
+    T(_store)(out + at + RAW_BYTES, b);
+    T(_store)(out + at + 2 * RAW_BYTES, c);
+    T(_store)(out + at + 3 * RAW_BYTES, d);
 }
 
 SHMRT_INLINE void T(_one)(enum shmrt_op op, char *out, const void *const *in, int n, size_t at)
@@ -55,7 +52,7 @@ SHMRT_INLINE void T(_one)(enum shmrt_op op, char *out, const void *const *in, in
     T(_vec) a = T(_at)(in, 0, at);
     for (int k = 1; k < n; k++)
         a = T(_combine)(op, a, T(_at)(in, k, at));
-    T(_put)(op, out + at, a, n);
+    T(_store)(out + at, T(_finish)(op, a, n));
 }
 
 SHMRT_INLINE void T(_part)(enum shmrt_op op, char *out, const void *const *in, int n, size_t at,

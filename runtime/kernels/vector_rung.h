@@ -27,20 +27,48 @@ SHMRT_INLINE f64_vec f64_finish(enum shmrt_op op, f64_vec x, int n)
     return f64_canonical(op == SHMRT_AVG ? f64_divide(x, n) : x);
 }
 
-/* NaNs are rare and these types are bound by arithmetic: one comparison finds any in the pair. */
-SHMRT_INLINE struct f32_pair pair_finish(enum shmrt_op op, struct f32_pair x, int n)
+SHMRT_INLINE struct f32_pair pair_average(enum shmrt_op op, struct f32_pair x, int n)
 {
     if (op == SHMRT_AVG)
         x = (struct f32_pair){f32_divide(x.a, n), f32_divide(x.b, n)};
-    if (__builtin_expect(f32_any_nan(x.a, x.b), 0))
-        x = (struct f32_pair){f32_canonical(x.a), f32_canonical(x.b)};
     return x;
+}
+
+SHMRT_INLINE struct f32_pair pair_canonical(struct f32_pair x)
+{
+    return (struct f32_pair){f32_canonical(x.a), f32_canonical(x.b)};
+}
+
+/* NaNs are rare and these types are bound by arithmetic: one comparison finds any in the pair. */
+SHMRT_INLINE struct f32_pair pair_finish(enum shmrt_op op, struct f32_pair x, int n)
+{
+    x = pair_average(op, x, n);
+    return __builtin_expect(pair_any_nan(x), 0) ? pair_canonical(x) : x;
+}
+
+/* And one branch is taken for four pairs. */
+SHMRT_INLINE void pair_finish_four(enum shmrt_op op, struct f32_pair *a, struct f32_pair *b,
+                                   struct f32_pair *c, struct f32_pair *d, int n)
+{
+    *a = pair_average(op, *a, n);
+    *b = pair_average(op, *b, n);
+    *c = pair_average(op, *c, n);
+    *d = pair_average(op, *d, n);
+    if (__builtin_expect(pairs_any_nan(*a, *b, *c, *d), 0)) {
+        *a = pair_canonical(*a);
+        *b = pair_canonical(*b);
+        *c = pair_canonical(*c);
+        *d = pair_canonical(*d);
+    }
 }
 
 #define bf16_combine pair_combine
 #define bf16_finish  pair_finish
 #define fp16_combine pair_combine
 #define fp16_finish  pair_finish
+
+#define bf16_finish_four pair_finish_four
+#define fp16_finish_four pair_finish_four
 
 /* Unsigned, so that sums and products wrap; compared as what the elements are. */
 #define DEFINE_INTEGER(type, arithmetic, comparison)                                               \
@@ -80,6 +108,24 @@ DEFINE_INTEGER(u8, uint8_t, uint8_t)
 DEFINE_INTEGER(i16, uint16_t, int16_t)
 DEFINE_INTEGER(i32, uint32_t, int32_t)
 DEFINE_INTEGER(i64, uint64_t, int64_t)
+
+#define DEFINE_FINISH_FOUR(type)                                                                   \
+    SHMRT_INLINE void type##_finish_four(enum shmrt_op op, type##_vec *a, type##_vec *b,           \
+                                         type##_vec *c, type##_vec *d, int n)                      \
+    {                                                                                              \
+        *a = type##_finish(op, *a, n);                                                             \
+        *b = type##_finish(op, *b, n);                                                             \
+        *c = type##_finish(op, *c, n);                                                             \
+        *d = type##_finish(op, *d, n);                                                             \
+    }
+
+DEFINE_FINISH_FOUR(f32)
+DEFINE_FINISH_FOUR(f64)
+DEFINE_FINISH_FOUR(i8)
+DEFINE_FINISH_FOUR(u8)
+DEFINE_FINISH_FOUR(i16)
+DEFINE_FINISH_FOUR(i32)
+DEFINE_FINISH_FOUR(i64)
 
 #define DEFINE_MOVES(type)                                                                         \
     SHMRT_INLINE type##_vec type##_load(const char *at)                                            \

@@ -68,15 +68,19 @@ static void choice_by_cpu(void **state)
     struct shmrt_kernels kernels;
     const char *avx2 = is_built("avx2") ? "avx2" : "reference";
     const char *avx512 = is_built("avx512") ? "avx512" : avx2;
+    const char *fp16 = is_built("avx512fp16") ? "avx512fp16" : avx512;
     unsigned int both = SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512;
     expect_choice(0, NULL, "reference");
     expect_choice(SHMRT_CPU_AVX2, NULL, avx2);
     expect_choice(SHMRT_CPU_AVX512, NULL, "reference"); /* masked below: nothing to stand on */
     expect_choice(both, "auto", avx512);
+    expect_choice(both | SHMRT_CPU_AVX512FP16, NULL, fp16);
+    expect_choice(SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512FP16, NULL, avx2); /* AVX-512 masked */
     expect_choice(both, avx2, avx2);
     expect_choice(both, "reference", "reference");
     assert_int_equal(shmrt_kernels_choose_for(0, "avx2", &kernels), -ENOTSUP);
     assert_int_equal(shmrt_kernels_choose_for(SHMRT_CPU_AVX2, "avx512", &kernels), -ENOTSUP);
+    assert_int_equal(shmrt_kernels_choose_for(both, "avx512fp16", &kernels), -ENOTSUP);
 }
 
 int main(void)

@@ -257,6 +257,30 @@ static void every_half_near_ties(void **state)
     fixture_close(&fixture);
 }
 
+/* Pairs are what two ranks make, and what a rung may have instructions of its own for. */
+static void every_half_with_difficult_ones(void **state)
+{
+    (void)state;
+    enum { HALVES = 0x10000, PARTNERS = 48 };
+    struct fixture fixture;
+    fixture_open(&fixture, HALVES);
+    for (int dtype = SHMRT_BFLOAT16; dtype <= SHMRT_FLOAT16; dtype++) {
+        uint16_t partners[PARTNERS], *halves = (uint16_t *)fixture.pristine[0];
+        inputs_fill(partners, PARTNERS, dtype, 7);
+        for (int half = 0; half < HALVES; half++)
+            halves[half] = (uint16_t)half;
+        for (int i = 0; i < PARTNERS; i++) {
+            inputs_repeat(fixture.pristine[1], HALVES, dtype, partners[i]);
+            for (int op = 0; op < SHMRT_OP_COUNT; op++) {
+                struct trial trial = {
+                    .dtype = dtype, .op = op, .n = 2, .count = HALVES, .in_place = OUTSIDE};
+                run(&fixture, &trial);
+            }
+        }
+    }
+    fixture_close(&fixture);
+}
+
 /* Without this a sweep could pass because its vectors hold nothing difficult. */
 static void vectors_are_difficult(void **state)
 {
@@ -296,6 +320,7 @@ int main(void)
         cmocka_unit_test(longer_vectors),
         cmocka_unit_test(every_misalignment),
         cmocka_unit_test(every_half_near_ties),
+        cmocka_unit_test(every_half_with_difficult_ones),
         cmocka_unit_test(vectors_are_difficult),
     };
     return cmocka_run_group_tests_name("rungs", tests, NULL, NULL);

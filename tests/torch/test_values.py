@@ -190,7 +190,8 @@ def digest_of_sums() -> tuple[str, int, str]:
 
 
 def kernel_names() -> list[str]:
-    return [word for word in ("reference", "avx2", "avx512") if word in shmrt.options()]
+    known = ("reference", "avx2", "avx512", "avx512fp16")
+    return [word for word in known if word in shmrt.options()]
 
 
 def test_same_bits_for_any_threads_and_kernel(fresh_ranks):

@@ -61,6 +61,8 @@ SHMRT_INLINE f32_vec f32_combine(enum shmrt_op op, f32_vec x, f32_vec y)
 
 SHMRT_INLINE f32_vec f32_divide(f32_vec x, int n)
 {
+    if (shmrt_is_power_of_two(n))
+        return _mm256_mul_ps(x, _mm256_set1_ps(1.0f / (float)n));
     return _mm256_div_ps(x, _mm256_set1_ps((float)n));
 }
 
@@ -68,11 +70,6 @@ SHMRT_INLINE f32_vec f32_canonical(f32_vec x)
 {
     f32_vec nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
     return _mm256_blendv_ps(x, nan, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-}
-
-SHMRT_INLINE int f32_any_nan(f32_vec x, f32_vec y)
-{
-    return _mm256_movemask_ps(_mm256_cmp_ps(x, y, _CMP_UNORD_Q)) != 0;
 }
 
 SHMRT_INLINE f32_vec f32_unpack(raw x)
@@ -102,6 +99,8 @@ SHMRT_INLINE f64_vec f64_combine(enum shmrt_op op, f64_vec x, f64_vec y)
 
 SHMRT_INLINE f64_vec f64_divide(f64_vec x, int n)
 {
+    if (shmrt_is_power_of_two(n))
+        return _mm256_mul_pd(x, _mm256_set1_pd(1.0 / n));
     return _mm256_div_pd(x, _mm256_set1_pd(n));
 }
 
@@ -126,6 +125,21 @@ struct f32_pair {
     f32_vec a, b;
 };
 
+SHMRT_INLINE int pair_any_nan(struct f32_pair x)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(x.a, x.b, _CMP_UNORD_Q)) != 0;
+}
+
+SHMRT_INLINE int pairs_any_nan(struct f32_pair a, struct f32_pair b, struct f32_pair c,
+                               struct f32_pair d)
+{
+    f32_vec ab =
+        _mm256_or_ps(_mm256_cmp_ps(a.a, a.b, _CMP_UNORD_Q), _mm256_cmp_ps(b.a, b.b, _CMP_UNORD_Q));
+    f32_vec cd =
+        _mm256_or_ps(_mm256_cmp_ps(c.a, c.b, _CMP_UNORD_Q), _mm256_cmp_ps(d.a, d.b, _CMP_UNORD_Q));
+    return _mm256_movemask_ps(_mm256_or_ps(ab, cd)) != 0;
+}
+
 SHMRT_INLINE struct f32_pair bf16_unpack(raw x)
 {
     return (struct f32_pair){
@@ -136,18 +150,16 @@ SHMRT_INLINE struct f32_pair bf16_unpack(raw x)
 
 /*
  * To nearest even, both halves of the register at once: the upper 16 bits are kept, and one is
- * added where the lower 16, plus 0x7fff, plus the last bit kept, carry. A rounding average shows
- * the carry in its top bit: (lower + (0x7ffe + bit) + 1) / 2.
+ * added where the lower 16 are more than one half, or one half and the last bit kept is set. Less
+ * one where that bit is clear, but not below 0, they then show it in their own top bit.
  */
 SHMRT_INLINE raw bf16_pack(struct f32_pair x)
 {
     raw a = _mm256_castps_si256(x.a), b = _mm256_castps_si256(x.b);
     raw kept = _mm256_blend_epi16(_mm256_srli_epi32(a, 16), b, 0xaa);
     raw lower = _mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xaa);
-    raw addend =
-        _mm256_or_si256(_mm256_and_si256(kept, _mm256_set1_epi16(1)), _mm256_set1_epi16(0x7ffe));
-    raw carry = _mm256_srli_epi16(_mm256_avg_epu16(lower, addend), 15);
-    return _mm256_add_epi16(kept, carry);
+    raw even = _mm256_andnot_si256(kept, _mm256_set1_epi16(1));
+    return _mm256_add_epi16(kept, _mm256_srli_epi16(_mm256_subs_epu16(lower, even), 15));
 }
 
 SHMRT_INLINE struct f32_pair fp16_unpack(raw x)

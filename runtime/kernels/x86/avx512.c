@@ -59,6 +59,8 @@ SHMRT_INLINE f32_vec f32_combine(enum shmrt_op op, f32_vec x, f32_vec y)
 
 SHMRT_INLINE f32_vec f32_divide(f32_vec x, int n)
 {
+    if (shmrt_is_power_of_two(n))
+        return _mm512_mul_ps(x, _mm512_set1_ps(1.0f / (float)n));
     return _mm512_div_ps(x, _mm512_set1_ps((float)n));
 }
 
@@ -66,11 +68,6 @@ SHMRT_INLINE f32_vec f32_canonical(f32_vec x)
 {
     f32_vec nan = _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000));
     return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), nan);
-}
-
-SHMRT_INLINE int f32_any_nan(f32_vec x, f32_vec y)
-{
-    return _mm512_cmp_ps_mask(x, y, _CMP_UNORD_Q) != 0;
 }
 
 SHMRT_INLINE f32_vec f32_unpack(raw x)
@@ -100,6 +97,8 @@ SHMRT_INLINE f64_vec f64_combine(enum shmrt_op op, f64_vec x, f64_vec y)
 
 SHMRT_INLINE f64_vec f64_divide(f64_vec x, int n)
 {
+    if (shmrt_is_power_of_two(n))
+        return _mm512_mul_pd(x, _mm512_set1_pd(1.0 / n));
     return _mm512_div_pd(x, _mm512_set1_pd(n));
 }
 
@@ -124,6 +123,22 @@ struct f32_pair {
     f32_vec a, b;
 };
 
+SHMRT_INLINE int pair_any_nan(struct f32_pair x)
+{
+    return _mm512_cmp_ps_mask(x.a, x.b, _CMP_UNORD_Q) != 0;
+}
+
+/* Each comparison under the mask of the one before, so that one test of a mask serves all. */
+SHMRT_INLINE int pairs_any_nan(struct f32_pair a, struct f32_pair b, struct f32_pair c,
+                               struct f32_pair d)
+{
+    __mmask16 ordered = _mm512_cmp_ps_mask(a.a, a.b, _CMP_ORD_Q);
+    ordered = _mm512_mask_cmp_ps_mask(ordered, b.a, b.b, _CMP_ORD_Q);
+    ordered = _mm512_mask_cmp_ps_mask(ordered, c.a, c.b, _CMP_ORD_Q);
+    ordered = _mm512_mask_cmp_ps_mask(ordered, d.a, d.b, _CMP_ORD_Q);
+    return !_kortestc_mask16_u8(ordered, ordered);
+}
+
 SHMRT_INLINE struct f32_pair bf16_unpack(raw x)
 {
     return (struct f32_pair){
@@ -134,18 +149,19 @@ SHMRT_INLINE struct f32_pair bf16_unpack(raw x)
 
 /*
  * To nearest even, both halves of the register at once: the upper 16 bits are kept, and one is
- * added where the lower 16, plus 0x7fff, plus the last bit kept, carry. A rounding average shows
- * the carry in its top bit: (lower + (0x7ffe + bit) + 1) / 2.
+ * added where the lower 16 are more than one half, or one half and the last bit kept is set: at
+ * 0x8001, less that bit.
  */
 SHMRT_INLINE raw bf16_pack(struct f32_pair x)
 {
     raw a = _mm512_castps_si512(x.a), b = _mm512_castps_si512(x.b);
-    raw kept = _mm512_mask_mov_epi16(_mm512_srli_epi32(a, 16), 0xaaaaaaaa, b);
-    raw lower = _mm512_mask_mov_epi16(a, 0xaaaaaaaa, _mm512_slli_epi32(b, 16));
-    raw addend =
-        _mm512_or_si512(_mm512_and_si512(kept, _mm512_set1_epi16(1)), _mm512_set1_epi16(0x7ffe));
-    raw carry = _mm512_srli_epi16(_mm512_avg_epu16(lower, addend), 15);
-    return _mm512_add_epi16(kept, carry);
+    raw swapped = _mm512_set4_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302);
+    raw kept = _mm512_mask_shuffle_epi8(b, 0x3333333333333333, a, swapped);
+    raw lower = _mm512_mask_shuffle_epi8(a, 0xcccccccccccccccc, b, swapped);
+    raw least = _mm512_ternarylogic_epi32(kept, _mm512_set1_epi16(1),
+                                          _mm512_set1_epi16((short)0x8000), 0xae); /* ~k & 1 | c */
+    __mmask32 up = _mm512_cmpge_epu16_mask(lower, least);
+    return _mm512_mask_sub_epi16(kept, up, kept, _mm512_set1_epi16(-1));
 }
 
 SHMRT_INLINE struct f32_pair fp16_unpack(raw x)
