@@ -47,7 +47,7 @@ static const struct {
      NULL},
 };
 
-enum { RUNGS = sizeof ladder / sizeof ladder[0] };
+enum { RUNGS = sizeof ladder / sizeof ladder[0], BLOCK_BYTES = 4096 };
 
 static int runs_here(int rung, unsigned int flags)
 {
@@ -115,6 +115,42 @@ void shmrt_kernels_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype 
 static const void *past(const void *pointer, size_t bytes)
 {
     return pointer ? (const char *)pointer + bytes : NULL;
+}
+
+/* One block of elements, @at bytes into every vector; all terms are read before a copy is made. */
+static void reduce_block(shmrt_reduce_fn reduce, void *const *outs, int outs_n,
+                         const void *const *in, int n, size_t at, size_t count, size_t bytes)
+{
+    const void *terms[SHMRT_MAX_RANKS];
+    for (int k = 0; k < n; k++)
+        terms[k] = (const char *)in[k] + at;
+    char *first = (char *)outs[0] + at;
+    reduce(first, terms, n, count);
+    for (int i = 1; i < outs_n; i++)
+        memcpy((char *)outs[i] + at, first, bytes);
+}
+
+/*
+ * Blocks go from the first destination to the others while they lie in L1. Measured with two ranks
+ * that write each other's tensors, in place, on a machine with a slow path between cores: 256 KiB
+ * take 9.4 us in blocks of 4 KiB, 9.8 in blocks of 16 KiB, 9.7 with all stores in the kernel's
+ * loop, 11.9 reduced whole and then copied; 1 MiB, when the two tensors lie a multiple of 4 KiB
+ * apart, 47, 45, 57 and 54 us. So the kernels need to know of one destination only.
+ */
+void shmrt_kernels_reduce_to(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype,
+                             enum shmrt_op op, void *const *outs, int outs_n, const void *const *in,
+                             int n, size_t count)
+{
+    shmrt_reduce_fn reduce = kernels->reduce[dtype][op];
+    size_t element_bytes = shmrt_dtype_bytes(dtype);
+    size_t block = outs_n > 1 ? BLOCK_BYTES / element_bytes : count;
+    struct shmrt_fpenv env = shmrt_fpenv_enter();
+    for (size_t begin = 0; begin < count; begin += block) {
+        size_t part = count - begin < block ? count - begin : block;
+        reduce_block(reduce, outs, outs_n, in, n, begin * element_bytes, part,
+                     part * element_bytes);
+    }
+    shmrt_fpenv_leave(env);
 }
 
 void shmrt_kernels_norm(const struct shmrt_kernels *kernels, const struct shmrt_norm_args *args,

@@ -58,7 +58,17 @@ const char *shmrt_kernels_rung(int i);
 void shmrt_kernels_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype,
                           enum shmrt_op op, void *out, const void *const *in, int n, size_t count);
 
-/** shmrt_kernels_norm - the same for @rows rows of @args, from row @first on */
+/**
+ * shmrt_kernels_reduce_to - the same, with the result written to several vectors
+ * @outs:   outs_n pointers to count elements each, any alignment, no two of them overlapping; each
+ *          may be equal to one of in[], never partly overlapping one
+ * @outs_n: 1 .. SHMRT_MAX_RANKS
+ */
+void shmrt_kernels_reduce_to(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype,
+                             enum shmrt_op op, void *const *outs, int outs_n, const void *const *in,
+                             int n, size_t count);
+
+/** shmrt_kernels_norm - a norm in that environment, for @rows rows of @args, from row @first on */
 void shmrt_kernels_norm(const struct shmrt_kernels *kernels, const struct shmrt_norm_args *args,
                         size_t first, size_t rows);
 
