@@ -208,6 +208,10 @@ static int use_shared_tensors(struct rank *rank)
 static void run(enum ranks_kind kind, int size, const struct plan *plan,
                 const char *const *settings)
 {
+#ifdef TEST_THREADS_ONLY
+    if (kind == RANKS_PROCESSES)
+        return;
+#endif
     struct ranks_run run = {.kind = kind,
                             .size = size,
                             .settings = settings,
