@@ -49,6 +49,29 @@ static int check_peer(struct shmrt_comm *comm, const struct shmrt_args *args)
                            comm->group.sync.size - 1);
 }
 
+/* Counts of blocks only where blocks may differ; a rank sends itself what it expects of itself. */
+static int check_counts(struct shmrt_comm *comm, const struct shmrt_args *args)
+{
+    bool all_to_all = args->collective == SHMRT_ALLTOALL;
+    bool may = all_to_all || args->collective == SHMRT_ALLGATHER ||
+               args->collective == SHMRT_REDUCE_SCATTER;
+    if ((args->in_counts && !may) || (args->out_counts && !all_to_all))
+        return shmrt_error_set(&comm->error, -EINVAL, "a %s takes no %s counts",
+                               shmrt_collective_name(args->collective),
+                               args->in_counts && !may ? "input" : "output");
+    if (!all_to_all || (!args->in_counts && !args->out_counts))
+        return 0;
+    if (!args->in_counts || !args->out_counts)
+        return shmrt_error_set(&comm->error, -EINVAL,
+                               "an all-to-all takes both input and output counts, or none");
+    int own = comm->group.sync.rank;
+    if (args->in_counts[own] == args->out_counts[own])
+        return 0;
+    return shmrt_error_set(&comm->error, -EINVAL,
+                           "rank %d sends itself %zu elements, but expects %zu of itself", own,
+                           args->in_counts[own], args->out_counts[own]);
+}
+
 /* Elements of @counts, or of @blocks times @count; false when they are more than memory has. */
 static bool add_up(const size_t *counts, size_t count, int blocks, size_t element, size_t *out)
 {
@@ -71,8 +94,8 @@ static int blocks_of(const struct shmrt_args *args, int size, bool is_peer, bool
         return 1;
     case SHMRT_REDUCE:
         return input || is_peer;
-    case SHMRT_BROADCAST:
-        return !input || is_peer;
+    case SHMRT_BROADCAST: /* one buffer, which is in @out */
+        return !input;
     case SHMRT_ALLGATHER:
         return input ? 1 : size;
     case SHMRT_GATHER:
@@ -109,8 +132,8 @@ static int overlap(struct shmrt_comm *comm, const struct shmrt_args *args, size_
 {
     uintptr_t a = (uintptr_t)args->in, b = (uintptr_t)args->out;
     bool same_is_fine = args->collective == SHMRT_ALLREDUCE || args->collective == SHMRT_REDUCE;
-    if (in_bytes == 0 || out_bytes == 0 || (a == b && same_is_fine) ||
-        args->collective == SHMRT_BROADCAST || a >= b + out_bytes || b >= a + in_bytes)
+    if (in_bytes == 0 || out_bytes == 0 || (a == b && same_is_fine) || a >= b + out_bytes ||
+        b >= a + in_bytes)
         return 0;
     return shmrt_error_set(&comm->error, -EINVAL,
                            "input and output of a %s overlap%s: they are %" PRIu64
@@ -139,22 +162,25 @@ int shmrt_args_check(struct shmrt_comm *comm, const struct shmrt_args *args,
     if (!shmrt_collective_name(args->collective))
         return shmrt_error_set(&comm->error, -EINVAL, "%d is not a collective (%d to %d)",
                                (int)args->collective, SHMRT_BARRIER, SHMRT_COLLECTIVE_END - 1);
-    int rc = 0;
-    if (args->collective != SHMRT_BARRIER) {
-        if ((rc = check_type(comm, args)) != 0 || (rc = check_peer(comm, args)) != 0 ||
-            (rc = check_buffers(comm, args)) != 0)
-            return rc;
+    if (args->collective == SHMRT_BARRIER) { /* whatever else @args says */
+        *coll_out = (struct shmrt_coll){.collective = SHMRT_BARRIER, .element_bytes = 1};
+        return 0;
     }
+    int rc;
+    if ((rc = check_type(comm, args)) != 0 || (rc = check_peer(comm, args)) != 0 ||
+        (rc = check_counts(comm, args)) != 0 || (rc = check_buffers(comm, args)) != 0)
+        return rc;
     bool reduces = is_reduction(args->collective);
-    *coll_out = (struct shmrt_coll){.collective = args->collective,
-                                    .in = args->in,
-                                    .out = args->out,
-                                    .count = args->count,
-                                    .in_counts = args->in_counts,
-                                    .out_counts = args->out_counts,
-                                    .element_bytes = shmrt_dtype_bytes(args->dtype),
-                                    .dtype = args->dtype,
-                                    .op = reduces ? args->op : SHMRT_SUM,
-                                    .root = has_peer(args->collective) ? args->peer : 0};
+    *coll_out =
+        (struct shmrt_coll){.collective = args->collective,
+                            .in = args->collective == SHMRT_BROADCAST ? args->out : args->in,
+                            .out = args->out,
+                            .count = args->count,
+                            .in_counts = args->in_counts,
+                            .out_counts = args->out_counts,
+                            .element_bytes = shmrt_dtype_bytes(args->dtype),
+                            .dtype = args->dtype,
+                            .op = reduces ? args->op : SHMRT_SUM,
+                            .root = has_peer(args->collective) ? args->peer : 0};
     return 0;
 }
