@@ -65,8 +65,9 @@ static void write_part(const struct shmrt_lane *l, int reader, uint64_t t)
     size_t element = plan->coll->element_bytes;
     struct shmrt_block block = shmrt_plan_block(plan, plan->rank, reader);
     struct shmrt_slice part = part_of(l, block.count, t);
-    memcpy(slot_of(l, plan->rank, reader, t), plan->coll->in + (block.from + part.begin) * element,
-           part.count * element);
+    if (part.count)
+        memcpy(slot_of(l, plan->rank, reader, t),
+               plan->coll->in + (block.from + part.begin) * element, part.count * element);
 }
 
 static void write_round(const struct shmrt_lane *l, uint64_t t)
@@ -118,7 +119,7 @@ static void copy_round(const struct shmrt_lane *l, uint64_t t)
         struct shmrt_slice part = part_of(l, block.count, t);
         const char *from = source_of(l, r, block, part, t);
         char *to = plan->coll->out + (block.to + part.begin) * element;
-        if (from != to)
+        if (from != to && part.count)
             memcpy(to, from, part.count * element);
     }
 }

@@ -40,7 +40,7 @@ static void copy_block(const struct shmrt_plan *plan, const char *in, int writer
     struct shmrt_block block = shmrt_plan_block(plan, writer, plan->rank);
     const char *from = in + block.from * c->element_bytes;
     char *to = c->out + block.to * c->element_bytes;
-    if (from != to)
+    if (from != to && block.count)
         memcpy(to, from, block.count * c->element_bytes);
 }
 
