@@ -80,7 +80,7 @@ int shmrt_comm_finish(struct shmrt_comm *comm, const struct shmrt_coll *coll,
 }
 
 /* A rank alone moves its own input to its own output. */
-static void run_alone(struct shmrt_comm *comm, const struct shmrt_coll *coll)
+int shmrt_comm_run_alone(struct shmrt_comm *comm, const struct shmrt_coll *coll)
 {
     struct shmrt_plan plan;
     const void *term = coll->in;
@@ -94,6 +94,7 @@ static void run_alone(struct shmrt_comm *comm, const struct shmrt_coll *coll)
     } else if (coll->collective != SHMRT_BARRIER) {
         shmrt_plan_copy_own(&plan);
     }
+    return shmrt_comm_finish(comm, coll, NULL, 0);
 }
 
 static int run_pair(struct shmrt_comm *comm, const struct shmrt_coll *coll)
@@ -109,28 +110,23 @@ static int run_pair(struct shmrt_comm *comm, const struct shmrt_coll *coll)
 
 int shmrt_comm_run(struct shmrt_comm *comm, const struct shmrt_coll *coll)
 {
+    if (shmrt_unlikely(comm->requests != NULL))
+        return shmrt_requests_run(comm, coll);
     if (coll->collective == SHMRT_SEND || coll->collective == SHMRT_RECV)
         return run_pair(comm, coll);
-    if (comm->group.sync.size == 1) {
-        run_alone(comm, coll);
-        return shmrt_comm_finish(comm, coll, NULL, 0);
-    }
+    if (comm->group.sync.size == 1)
+        return shmrt_comm_run_alone(comm, coll);
     struct shmrt_work work;
     shmrt_work_make(&work, &comm->group, coll);
     int rc = shmrt_work_run(&work);
     return shmrt_comm_finish(comm, coll, &work, rc);
 }
 
-/* Check, then run; behind what was started, if anything was. */
+/* Check, then run. */
 static int call(struct shmrt_comm *comm, const struct shmrt_args *args)
 {
     struct shmrt_coll coll;
     int rc = shmrt_comm_check(comm);
-    if (rc == 0 && shmrt_unlikely(comm->requests != NULL)) {
-        struct shmrt_request *request;
-        rc = shmrt_start(comm, args, &request);
-        return rc ? rc : shmrt_wait(request);
-    }
     if (rc == 0)
         rc = shmrt_args_check(comm, args, &coll);
     return rc ? rc : shmrt_comm_run(comm, &coll);
@@ -156,7 +152,6 @@ int shmrt_broadcast(struct shmrt_comm *comm, void *buffer, size_t count, enum sh
                     int root)
 {
     return call(comm, &(struct shmrt_args){.collective = SHMRT_BROADCAST,
-                                           .in = buffer,
                                            .out = buffer,
                                            .count = count,
                                            .dtype = dtype,

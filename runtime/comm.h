@@ -51,15 +51,18 @@ int shmrt_comm_check(struct shmrt_comm *comm) SHMRT_WARN_UNUSED;
 int shmrt_args_check(struct shmrt_comm *comm, const struct shmrt_args *args,
                      struct shmrt_coll *coll_out) SHMRT_WARN_UNUSED;
 
-/** Run a checked collective to its end, waiting as needed; nothing else is under way. */
+/** Run a checked collective to its end, waiting as needed; behind what was started. */
 int shmrt_comm_run(struct shmrt_comm *comm, const struct shmrt_coll *coll) SHMRT_WARN_UNUSED;
+
+/** The same for the only rank of a communicator; not for messages. */
+int shmrt_comm_run_alone(struct shmrt_comm *comm, const struct shmrt_coll *coll) SHMRT_WARN_UNUSED;
 
 /** After a collective: counts it, or makes the error that the communicator died of its last. */
 int shmrt_comm_finish(struct shmrt_comm *comm, const struct shmrt_coll *coll,
                       const struct shmrt_work *work, int rc) SHMRT_WARN_UNUSED;
 
-/** Do all that was started; the requests stay until somebody waits for them. */
-int shmrt_requests_finish(struct shmrt_comm *comm) SHMRT_WARN_UNUSED;
+/** Run a checked collective to its end while the requests that were started go on too. */
+int shmrt_requests_run(struct shmrt_comm *comm, const struct shmrt_coll *coll) SHMRT_WARN_UNUSED;
 
 /** Frees what was started and never waited for. */
 void shmrt_requests_free(struct shmrt_comm *comm);

@@ -88,8 +88,6 @@ int shmrt_allreduce_norm(struct shmrt_comm *comm, const struct shmrt_norm_args *
     int rc = check(comm, args);
     if (rc == 0)
         rc = shmrt_comm_check(comm);
-    if (rc == 0)
-        rc = shmrt_requests_finish(comm);
     void *reduced = args->sum_out == args->in ? args->sum_out : args->out;
     struct shmrt_coll coll;
     const struct shmrt_args reduction = {.collective = SHMRT_ALLREDUCE,

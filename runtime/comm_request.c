@@ -22,9 +22,9 @@ struct shmrt_request {
     struct shmrt_comm *comm;
     struct shmrt_coll coll;
     bool done;
-    bool waiting; /* for awaited() */
-    int64_t start_ns;
-    int64_t checked_ns;
+    bool waiting;       /* for awaited(), after a step */
+    int64_t waiting_ns; /* since when, for tests; 0: not known yet */
+    int64_t checked_ns; /* when a test last looked for deaths and deadlines */
     union {
         struct shmrt_work work;
         struct shmrt_pair_work pair;
@@ -66,12 +66,18 @@ static int step(struct shmrt_request *q)
     struct shmrt_comm *comm = q->comm;
     if (!is_pair(q) && comm->group.sync.size == 1) {
         q->done = true;
-        return shmrt_comm_run(comm, &q->coll);
+        return shmrt_comm_run_alone(comm, &q->coll);
     }
+    struct shmrt_awaited before = *awaited(q);
     int rc = is_pair(q) ? shmrt_pair_step(&q->pair) : shmrt_work_step(&q->work);
     q->waiting = rc == -EAGAIN;
+    if (before.flag != awaited(q)->flag || before.value != awaited(q)->value)
+        q->waiting_ns = 0; /* it went on, and a new wait begins */
     if (rc == -EAGAIN)
         return rc;
+    /* The others are in this call and can't be told to leave it out. */
+    if (rc == -ENOMEM)
+        rc = shmrt_fail(&comm->group.sync, rc, "no memory for the lanes of a request");
     q->done = true;
     return shmrt_comm_finish(comm, &q->coll, is_pair(q) ? NULL : &q->work, rc);
 }
@@ -151,6 +157,30 @@ static int run_collectives(struct shmrt_request *until)
     return 0;
 }
 
+/* The first of @q's queue, on which @q waits or which it is. */
+static struct shmrt_request *front_of(struct shmrt_request *q)
+{
+    struct shmrt_request *front = q->comm->requests;
+    while (front != q && (front->done || is_pair(front) != is_pair(q) ||
+                          (is_pair(q) && (front->coll.collective != q->coll.collective ||
+                                          front->coll.root != q->coll.root))))
+        front = front->next;
+    return front;
+}
+
+/* Until something comes that lets any request go on. This is the caller's thread, whichever lane
+ * it serves: callbacks may be called. */
+static int await_any(struct shmrt_request *q)
+{
+    struct shmrt_comm *comm = q->comm;
+    struct shmrt_awaited any = *awaited(q);
+    any.lane = 0;
+    any.is_here = anything_is_here;
+    any.arg = comm;
+    int rc = shmrt_await(&comm->group.sync, &any);
+    return rc ? shmrt_comm_finish(comm, &q->coll, NULL, rc) : 0;
+}
+
 static int run_until(struct shmrt_request *q)
 {
     struct shmrt_comm *comm = q->comm;
@@ -161,34 +191,25 @@ static int run_until(struct shmrt_request *q)
             continue;
         }
         rc = progress(comm);
-        if (rc == 0 && !q->done && q->waiting) {
-            struct shmrt_awaited any = *awaited(q);
-            any.is_here = anything_is_here;
-            any.arg = comm;
-            rc = shmrt_await(&comm->group.sync, &any);
-            if (rc)
-                rc = shmrt_comm_finish(comm, &q->coll, NULL, rc);
-        }
+        if (rc == 0 && !q->done && front_of(q)->waiting)
+            rc = await_any(front_of(q));
     }
-    return rc;
-}
-
-int shmrt_requests_finish(struct shmrt_comm *comm)
-{
-    int rc = 0;
-    for (struct shmrt_request *q = comm->requests; q && rc == 0; q = q->next)
-        rc = run_until(q);
     return rc;
 }
 
 static int check_now_and_then(struct shmrt_request *q)
 {
+    struct shmrt_request *front = front_of(q);
     int64_t now_ns = shmrt_now_ns();
-    if (!q->waiting || now_ns - q->checked_ns < CHECK_NS)
+    if (front->waiting && front->waiting_ns == 0)
+        front->waiting_ns = now_ns;
+    if (!front->waiting || now_ns - front->checked_ns < CHECK_NS)
         return 0;
-    q->checked_ns = now_ns;
-    int rc = shmrt_await_check(&q->comm->group.sync, awaited(q), q->start_ns);
-    return rc ? shmrt_comm_finish(q->comm, &q->coll, NULL, rc) : 0;
+    front->checked_ns = now_ns;
+    struct shmrt_awaited caller = *awaited(front);
+    caller.lane = 0; /* as in await_any */
+    int rc = shmrt_await_check(&q->comm->group.sync, &caller, front->waiting_ns);
+    return rc ? shmrt_comm_finish(q->comm, &front->coll, NULL, rc) : 0;
 }
 
 static void keep_counts(struct shmrt_request *q, int size)
@@ -200,20 +221,14 @@ static void keep_counts(struct shmrt_request *q, int size)
         q->coll.out_counts = memcpy(q->out_counts, q->coll.out_counts, bytes);
 }
 
-int shmrt_start(struct shmrt_comm *comm, const struct shmrt_args *args,
-                struct shmrt_request **request_out)
+/* Behind all that was started; @request_out is untouched after an error. */
+static int begin(struct shmrt_comm *comm, const struct shmrt_coll *coll,
+                 struct shmrt_request **request_out)
 {
-    struct shmrt_coll coll;
-    int rc = shmrt_comm_check(comm);
-    if (rc == 0)
-        rc = shmrt_args_check(comm, args, &coll);
-    if (rc)
-        return rc;
     struct shmrt_request *q = malloc(sizeof *q);
     if (!q)
         return shmrt_error_set(&comm->error, -ENOMEM, "no memory for a request");
-    *q = (struct shmrt_request){.comm = comm, .coll = coll, .start_ns = shmrt_now_ns()};
-    q->checked_ns = q->start_ns;
+    *q = (struct shmrt_request){.comm = comm, .coll = *coll};
     keep_counts(q, comm->group.sync.size);
     if (is_pair(q))
         shmrt_pair_make(&q->pair, &comm->group, &q->coll);
@@ -223,11 +238,29 @@ int shmrt_start(struct shmrt_comm *comm, const struct shmrt_args *args,
     while (*at)
         at = &(*at)->next;
     *at = q;
-    *request_out = q;
-    rc = progress(comm);
+    int rc = progress(comm);
     if (rc)
         free_request(q);
+    else
+        *request_out = q;
     return rc;
+}
+
+int shmrt_requests_run(struct shmrt_comm *comm, const struct shmrt_coll *coll)
+{
+    struct shmrt_request *q;
+    int rc = begin(comm, coll, &q);
+    return rc ? rc : shmrt_wait(q);
+}
+
+int shmrt_start(struct shmrt_comm *comm, const struct shmrt_args *args,
+                struct shmrt_request **request_out)
+{
+    struct shmrt_coll coll;
+    int rc = shmrt_comm_check(comm);
+    if (rc == 0)
+        rc = shmrt_args_check(comm, args, &coll);
+    return rc ? rc : begin(comm, &coll, request_out);
 }
 
 int shmrt_test(struct shmrt_request *q, bool *done_out)

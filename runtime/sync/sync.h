@@ -57,8 +57,8 @@ struct shmrt_awaited {
     int lane;
     bool late; /* the flag tells that @peer has entered the call */
     const struct shmrt_call_context *context;
-    /* NULL, or what to ask in place of the flag: any of several things may have come. Whoever
-     * posts one of them wakes @lane. */
+    /* NULL, or what to ask in place of the flag: any of several things may have come. Who posts
+     * for another lane than @lane does not wake it; it looks again soon. */
     bool (*is_here)(void *arg);
     void *arg;
 };

@@ -25,6 +25,9 @@ enum { PAUSES_A_LOOK = 32, YIELDS_A_CHECK = 16 };
 /* A death is noticed this late at worst; 20 wake-ups a second cost nothing that shows. */
 #define SLICE_NS INT64_C(50000000)
 
+/* Of several awaited things some may be other lanes' flags, whose writers don't wake this one. */
+#define SHORT_SLICE_NS INT64_C(1000000)
+
 static void sleep_once(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                        int64_t slice_ns)
 {
@@ -116,10 +119,11 @@ static int sleep_until(struct shmrt_sync *sync, const struct shmrt_awaited *awai
                        int64_t start_ns)
 {
     int rc = 0;
+    int64_t slice_ns = awaited->is_here && sync->lanes > 1 ? SHORT_SLICE_NS : SLICE_NS;
     while (!shmrt_is_here(awaited) && (rc = shmrt_await_check(sync, awaited, start_ns)) == 0) {
         int64_t left_ns = sync->timeout_ns - (shmrt_now_ns() - start_ns);
         if (left_ns > 0)
-            sleep_once(sync, awaited, left_ns < SLICE_NS ? left_ns : SLICE_NS);
+            sleep_once(sync, awaited, left_ns < slice_ns ? left_ns : slice_ns);
     }
     return rc;
 }
