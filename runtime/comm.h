@@ -44,6 +44,20 @@ int shmrt_job_key(const char *job, const char *name, char out[SHMRT_JOB_BYTES],
 int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_options *options,
                      struct shmrt_comm **comm_out, struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
+/**
+ * shmrt_tune_choose - rank 0: the thresholds, or that they have to be measured
+ * @lanes:   that this rank can give
+ * @crowded: ranks share CPUs
+ *
+ * Return: 0, or -EINVAL (SHMRT_TUNE is none of its words).
+ */
+int shmrt_tune_choose(struct shmrt_comm *comm, int ranks, uint64_t lanes, bool crowded,
+                      struct shmrt_tuning *out, struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/** shmrt_tune_measure - all ranks together, before any other call; @lanes as rank 0 chose with. */
+int shmrt_tune_measure(struct shmrt_comm *comm, uint64_t lanes,
+                       struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
 /** Refuses every call on a communicator that can't be used (any more). */
 int shmrt_comm_check(struct shmrt_comm *comm) SHMRT_WARN_UNUSED;
 

@@ -79,6 +79,23 @@ static uint64_t usable_lanes(int size)
     return (uint64_t)(threads < share ? threads : share);
 }
 
+/* Whether the CPUs of the machine can't hold all ranks at once. */
+static bool is_crowded(int size)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    return cpus > 0 && size > cpus;
+}
+
+/* Room for what is shown at once; a threshold that is measured may use all of it. */
+static size_t small_bytes(const struct shmrt_options *options)
+{
+    enum { MOST = 64 * 1024, SHARE = 16 };
+    if (options->oneshot_max_bytes != SHMRT_AUTO)
+        return (size_t)options->oneshot_max_bytes;
+    size_t share = (size_t)options->segment_bytes / SHARE;
+    return share < MOST ? share : MOST;
+}
+
 static struct shmrt_hello make_hello(const struct shmrt_comm *comm,
                                      const struct shmrt_params *params)
 {
@@ -92,7 +109,7 @@ static struct shmrt_hello make_hello(const struct shmrt_comm *comm,
         .segment_bytes = options->segment_bytes,
         .pool_bytes = options->pool_bytes,
         .chunk_bytes = options->chunk_bytes,
-        .oneshot_max_bytes = options->oneshot_max_bytes,
+        .oneshot_max_bytes = small_bytes(options),
         .lanes = options->lanes ? options->lanes : usable_lanes(params->size),
         .mapping = (uintptr_t)comm->segments[params->rank].base,
         .pool_mapping = (uintptr_t)comm->pools[params->rank],
@@ -113,8 +130,8 @@ static int compute_layout(struct shmrt_comm *comm, const struct shmrt_hello *min
     int rc;
     do
         rc = shmrt_layout_compute(mine->size, (int)lanes, options->segment_bytes,
-                                  options->oneshot_max_bytes, options->chunk_bytes,
-                                  &comm->group.layout, error_out);
+                                  small_bytes(options), options->chunk_bytes, &comm->group.layout,
+                                  error_out);
     while (rc && lanes-- > 1);
     return rc;
 }
@@ -146,13 +163,6 @@ static int attach_peer(struct shmrt_comm *comm, int rank, struct shmrt_error *er
     rc = shmrt_segment_attach(memfd, rank, comm->options.segment_bytes, segment, error_out);
     shmrt_segment_close_fd(segment);
     return rc;
-}
-
-/* Whether the CPUs of the machine can't hold all ranks at once. */
-static bool is_crowded(int size)
-{
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    return cpus > 0 && size > cpus;
 }
 
 static void fill_sync(struct shmrt_comm *comm, const struct shmrt_params *params,
@@ -211,13 +221,19 @@ static int allocate_states(struct shmrt_comm *comm, int size, struct shmrt_error
     return 0;
 }
 
-static void fill_tuning(struct shmrt_comm *comm)
+/* As rank 0 has chosen, within what the segments have room for. */
+static void fill_tuning(struct shmrt_comm *comm, const struct shmrt_hello *mine)
 {
-    comm->group.tuning = (struct shmrt_tuning){
-        .oneshot_max_bytes = comm->options.oneshot_max_bytes,
-        .exchange_max_bytes = 0,
-        .chunk_bytes = comm->group.layout.chunk_bytes,
-        .lane_bytes = 32 * 1024,
+    const struct shmrt_hello *first = mine->rank == 0 ? mine : &comm->links[0].hello;
+    const struct shmrt_layout *layout = &comm->group.layout;
+    struct shmrt_tuning *tuning = &comm->group.tuning;
+    size_t oneshot = (size_t)first->tuning[0];
+    *tuning = (struct shmrt_tuning){
+        .tuned = (enum shmrt_tuned)first->tuned,
+        .oneshot_max_bytes = oneshot < layout->small_bytes ? oneshot : layout->small_bytes,
+        .exchange_max_bytes = (size_t)first->tuning[1],
+        .lane_bytes = (size_t)first->tuning[2] ? (size_t)first->tuning[2] : 1,
+        .chunk_bytes = layout->chunk_bytes,
     };
 }
 
@@ -234,8 +250,23 @@ static int build_group(struct shmrt_comm *comm, const struct shmrt_params *param
     rc = allocate_states(comm, params->size, error_out);
     if (rc)
         return rc;
-    fill_tuning(comm);
+    fill_tuning(comm, mine);
     fill_sync(comm, params, mine);
+    return 0;
+}
+
+static int choose_tuning(struct shmrt_comm *comm, struct shmrt_hello *mine,
+                         struct shmrt_error *error_out)
+{
+    struct shmrt_tuning tuning;
+    int rc = shmrt_tune_choose(comm, mine->size, mine->lanes, is_crowded(mine->size), &tuning,
+                               error_out);
+    if (rc)
+        return rc;
+    mine->tuned = (uint64_t)tuning.tuned;
+    mine->tuning[0] = tuning.oneshot_max_bytes;
+    mine->tuning[1] = tuning.exchange_max_bytes;
+    mine->tuning[2] = tuning.lane_bytes;
     return 0;
 }
 
@@ -257,6 +288,8 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     struct shmrt_segment *own = &comm->segments[params->rank];
     struct shmrt_error outcome = {0};
     int rc = shmrt_job_key(params->job, params->name, mine.job, error_out);
+    if (rc == 0 && mine.rank == 0)
+        rc = choose_tuning(comm, &mine, error_out);
     if (rc)
         return rc;
     memcpy(comm->key, mine.job, sizeof comm->key);
@@ -266,7 +299,10 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
         rc = build_group(comm, params, &mine, &outcome);
     shmrt_segment_close_fd(own);
     outcome.code = rc;
-    return shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
+    rc = shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
+    if (rc == 0 && comm->group.tuning.tuned == SHMRT_TUNED_MEASURE)
+        rc = shmrt_tune_measure(comm, mine.lanes, error_out);
+    return rc;
 }
 
 static void free_comm(struct shmrt_comm *comm, bool bye)

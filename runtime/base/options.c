@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { BYTES, NUMBER, SECONDS, NAME };
+enum kind { BYTES, BYTES_OR_AUTO, NUMBER, SECONDS, NAME };
 
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
@@ -34,8 +34,19 @@ static const struct option {
     {"chunk", "SHMRT_CHUNK", BYTES, "0", 0, 16 * MIB, AT(chunk_bytes),
      "two-shot: bytes of one rank's part in a round; 0 fits it to the segment; the same on all "
      "ranks"},
-    {"oneshot_max", "SHMRT_ONESHOT_MAX", BYTES, "16K", 0, 1 * MIB, AT(oneshot_max_bytes),
-     "largest vector that is reduced in one shot on the caller's thread; the same on all ranks"},
+    {"oneshot_max", "SHMRT_ONESHOT_MAX", BYTES_OR_AUTO, "auto", 0, 1 * MIB, AT(oneshot_max_bytes),
+     "largest vector that goes in one shot on the caller's thread; the same on all ranks; auto: "
+     "see tune"},
+    {"exchange_max", "SHMRT_EXCHANGE_MAX", BYTES_OR_AUTO, "auto", 0, 1024 * GIB,
+     AT(exchange_max_bytes),
+     "largest all-reduce that goes in one pass, each rank reducing all of it, where it is more "
+     "than oneshot_max; rank 0 decides; auto: see tune"},
+    {"lane_min", "SHMRT_LANE_MIN", BYTES_OR_AUTO, "auto", 1 * KIB, 1 * GIB, AT(lane_bytes),
+     "a vector wakes one lane for each of these; rank 0 decides; auto is 32K"},
+    {"tune", "SHMRT_TUNE", NAME, "auto", 0, 0, AT(tune),
+     "where thresholds that are auto come from; rank 0 decides: auto measures them once for a "
+     "machine and number of ranks and keeps them in the cache folder, now measures again, off "
+     "takes fixed ones"},
     {"lanes", "SHMRT_LANES", NUMBER, "0", 0, 256, AT(lanes),
      "threads of a rank that reduce side by side; 0 takes the OpenMP threads, as far as there are "
      "CPUs for those of all ranks; the rank with the fewest decides"},
@@ -64,6 +75,8 @@ static const char *unit_of(enum kind kind)
     switch (kind) {
     case BYTES:
         return " bytes (suffixes K, M, G)";
+    case BYTES_OR_AUTO:
+        return " bytes (suffixes K, M, G) or auto";
     case SECONDS:
         return " seconds";
     default:
@@ -78,7 +91,7 @@ static bool parse_number(const char *text, enum kind kind, double *value_out)
     if (!isdigit((unsigned char)text[0]))
         return false;
     double value = strtod(text, &end);
-    if (kind == BYTES && *end) {
+    if ((kind == BYTES || kind == BYTES_OR_AUTO) && *end) {
         const char *suffix = strchr("KMG", toupper((unsigned char)*end));
         if (!suffix)
             return false;
@@ -103,6 +116,10 @@ static int set_option(const struct option *option, const char *source, const cha
         return 0;
     }
     double value;
+    if (option->kind == BYTES_OR_AUTO && strcmp(text, "auto") == 0) {
+        memcpy(field, &(uint64_t){SHMRT_AUTO}, sizeof(uint64_t));
+        return 0;
+    }
     if (!parse_number(text, option->kind, &value) || value < option->min || value > option->max)
         return shmrt_error_set(error_out, -EINVAL,
                                "%s=%s is not a number from %.15g to %.15g%s: %s", source, text,

@@ -31,8 +31,17 @@ struct shmrt_pair_state {
     uint64_t sends, recvs; /* messages, for messages */
 };
 
+/** Where the thresholds come from. */
+enum shmrt_tuned {
+    SHMRT_TUNED_FIXED,    /* the same everywhere, or set by the user */
+    SHMRT_TUNED_CACHED,   /* measured earlier on this machine */
+    SHMRT_TUNED_MEASURE,  /* to be measured when the ranks have met */
+    SHMRT_TUNED_MEASURED, /* just now */
+};
+
 /** Sizes at which one way of doing things gives way to another; the same on all ranks. */
 struct shmrt_tuning {
+    enum shmrt_tuned tuned;
     size_t oneshot_max_bytes;  /* largest vector in one shot */
     size_t exchange_max_bytes; /* largest all-reduce in one pass */
     size_t chunk_bytes;        /* of a part; at most the layout's */

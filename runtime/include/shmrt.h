@@ -417,6 +417,14 @@ struct shmrt_counters {
 
 SHMRT_API void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *out);
 
+/**
+ * shmrt_comm_tuning - one line about the sizes at which algorithms change, and where these are from
+ * @buffer: written and NUL-terminated, cut at @bytes; may be NULL when @bytes is 0
+ *
+ * Return: the bytes needed, without the NUL, as snprintf does.
+ */
+SHMRT_API size_t shmrt_comm_tuning(const struct shmrt_comm *comm, char *buffer, size_t bytes);
+
 /** struct shmrt_placement_proof - where the kernel says this rank's shared pages are */
 struct shmrt_placement_proof {
     size_t pages;         /* pages of this rank's segment */

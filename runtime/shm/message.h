@@ -34,6 +34,8 @@ struct shmrt_hello {
     uint64_t chunk_bytes;
     uint64_t oneshot_max_bytes;
     uint64_t lanes;
+    uint64_t tuning[3]; /* of rank 0: one-shot, exchange and lane bytes */
+    uint64_t tuned;     /* of rank 0: enum shmrt_tuned */
     /* Used in builds with SHMRT_SHARE_MAPPINGS: addresses of the segment and the struct of the pool
      */
     uint64_t mapping;

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tuning_cache.c - one small text file for a machine and a number of ranks. Several jobs may write
+ * it at once: each writes a file of its own and renames it.
+ */
+#include "tuning_cache.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+enum { MODEL_BYTES = 96, MOST_BYTES = 1 << 30 };
+
+/* The CPU's name, in letters that a file name may have. */
+static void read_model(char out[MODEL_BYTES])
+{
+    char line[256];
+    struct utsname uts;
+    out[0] = '\0';
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, "model name", 10) == 0 && strchr(line, ':')) {
+            snprintf(out, MODEL_BYTES, "%s", strchr(line, ':') + 2);
+            break;
+        }
+    if (file)
+        fclose(file);
+    if (!out[0] && uname(&uts) == 0)
+        snprintf(out, MODEL_BYTES, "%.90s", uts.machine);
+    for (char *c = out; *c; c++)
+        *c = isalnum((unsigned char)*c) ? *c : c[1] == '\0' || *c == '\n' ? '\0' : '-';
+}
+
+bool shmrt_tuning_path(const struct shmrt_tuning_key *key, char out[SHMRT_TUNING_PATH_BYTES])
+{
+    char model[MODEL_BYTES];
+    const char *folder = getenv("XDG_CACHE_HOME"), *below = "";
+    if (!folder || folder[0] != '/') {
+        folder = getenv("HOME");
+        below = "/.cache";
+    }
+    if (!folder || folder[0] != '/')
+        return false;
+    read_model(model);
+    int bytes = snprintf(out, SHMRT_TUNING_PATH_BYTES,
+                         "%s%s/shmrt/tuning-%s-%ld-cpus-%d-ranks-%" PRIu64 "-lanes-%s-%s", folder,
+                         below, model, sysconf(_SC_NPROCESSORS_ONLN), key->ranks, key->lanes,
+                         key->kernel, shmrt_version());
+    return bytes > 0 && bytes < SHMRT_TUNING_PATH_BYTES;
+}
+
+bool shmrt_tuning_read(const char *path, struct shmrt_tuning *out)
+{
+    uint64_t oneshot, exchange;
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    int found = fscanf(file, "oneshot_max %" SCNu64 " exchange_max %" SCNu64, &oneshot, &exchange);
+    fclose(file);
+    if (found != 2 || oneshot > MOST_BYTES || exchange > MOST_BYTES)
+        return false;
+    out->oneshot_max_bytes = (size_t)oneshot;
+    out->exchange_max_bytes = (size_t)exchange;
+    return true;
+}
+
+/* The two folders above @path, where they are missing. */
+static void make_folders(const char *path)
+{
+    char folder[SHMRT_TUNING_PATH_BYTES];
+    snprintf(folder, sizeof folder, "%s", path);
+    char *last = strrchr(folder, '/');
+    *last = '\0';
+    char *parent = strrchr(folder, '/');
+    *parent = '\0';
+    mkdir(folder, 0700);
+    *parent = '/';
+    mkdir(folder, 0700);
+}
+
+void shmrt_tuning_write(const char *path, const struct shmrt_tuning *tuning)
+{
+    char fresh[SHMRT_TUNING_PATH_BYTES + 16];
+    make_folders(path);
+    snprintf(fresh, sizeof fresh, "%s.%d", path, (int)getpid());
+    FILE *file = fopen(fresh, "wxe");
+    if (!file)
+        return;
+    int written = fprintf(file, "oneshot_max %zu\nexchange_max %zu\n", tuning->oneshot_max_bytes,
+                          tuning->exchange_max_bytes);
+    bool good = written > 0 && fclose(file) == 0;
+    if (!good || rename(fresh, path) != 0)
+        unlink(fresh);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tuning_cache.h - thresholds that were measured earlier, in a file of the user's cache folder (L4)
+ */
+#ifndef SHMRT_TUNING_CACHE_H
+#define SHMRT_TUNING_CACHE_H
+
+#include "coll/group.h"
+
+/** What a measurement holds for. */
+struct shmrt_tuning_key {
+    int ranks;
+    uint64_t lanes;     /* that rank 0 can give */
+    const char *kernel; /* rung */
+};
+
+enum { SHMRT_TUNING_PATH_BYTES = 512 };
+
+/**
+ * shmrt_tuning_path - the file for this machine and @key
+ *
+ * In $XDG_CACHE_HOME/shmrt, or else $HOME/.cache/shmrt. Return: false where neither is set, or the
+ * path is too long: then nothing is cached.
+ */
+bool shmrt_tuning_path(const struct shmrt_tuning_key *key, char out[SHMRT_TUNING_PATH_BYTES]);
+
+/** Read the thresholds; false, and @out as it was, when there are none or the file is not sound. */
+bool shmrt_tuning_read(const char *path, struct shmrt_tuning *out);
+
+/** Keep them: all or nothing. A folder that can't be written is no error, only no cache. */
+void shmrt_tuning_write(const char *path, const struct shmrt_tuning *tuning);
+
+#endif
