@@ -19,12 +19,12 @@ bool shmrt_lane_has_all(struct shmrt_lane *l, size_t flag_offset, uint64_t value
 }
 
 /*
- * A slot is written again SHMRT_RING_SLOTS rounds later. What a rank knows of its peers' progress
- * is kept: usually an earlier wait of this call or of the last one has told enough.
+ * A slot is written again after as many rounds as there are slots. What a rank knows of its peers'
+ * progress is kept: usually an earlier wait of this call or of the last one has told enough.
  */
 bool shmrt_lane_may_write(struct shmrt_lane *l, uint64_t t)
 {
-    uint64_t needed = l->first + t + 1 - SHMRT_RING_SLOTS;
+    uint64_t needed = l->first + t + 1 - l->group->layout.ring_slots;
     for (int r = 0; r < l->group->sync.size; r++) {
         if (r == l->group->sync.rank || (int64_t)(l->state->done_seen[r] - needed) >= 0)
             continue;

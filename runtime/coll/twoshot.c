@@ -11,7 +11,7 @@
  * A tensor in its rank's pool makes a pass shorter, rank by rank: an input there is read in place,
  * and into an output there the others push their results.
  *
- * A ring slot is written again SHMRT_RING_SLOTS rounds later, without asking:
+ * A ring slot is written again at least four rounds later, without asking:
  *  - scatter(t) overwrites round t-4, whose readers are the peers' reduce(t-4). This lane has done
  *    gather(t-3), for which every peer had posted its reduce(t-3).
  *  - reduce(t) overwrites the result of t-4, whose readers are the peers' gather(t-4). This lane

@@ -52,10 +52,14 @@ int shmrt_layout_compute(int size, int lanes, size_t segment_bytes, size_t onesh
     at = round_up(l.small_offset + SHMRT_CALL_SLOTS * l.small_bytes, SHMRT_PAGE_BYTES);
     l.ring_offset = round_up(place_channels(&l, at, segment_bytes), SHMRT_PAGE_BYTES);
 
-    size_t parts = (size_t)lanes * SHMRT_RING_SLOTS * (size_t)(size + 1);
+    size_t parts = (size_t)lanes * SHMRT_MIN_RING_SLOTS * (size_t)(size + 1);
     size_t room = segment_bytes > l.ring_offset ? segment_bytes - l.ring_offset : 0;
     l.chunk_bytes = chunk_bytes ? round_up(chunk_bytes, SHMRT_LINE_BYTES) : fit_chunk(room, parts);
-    l.lane_ring_bytes = l.chunk_bytes * SHMRT_RING_SLOTS * (size_t)(size + 1);
+    l.ring_slots = SHMRT_MIN_RING_SLOTS;
+    while (l.ring_slots < SHMRT_MAX_RING_SLOTS &&
+           2 * l.ring_slots / SHMRT_MIN_RING_SLOTS * parts * l.chunk_bytes <= room)
+        l.ring_slots *= 2;
+    l.lane_ring_bytes = l.chunk_bytes * l.ring_slots * (size_t)(size + 1);
     l.used_bytes = l.ring_offset + (size_t)lanes * l.lane_ring_bytes;
     if (l.chunk_bytes == 0 || l.used_bytes > segment_bytes)
         return shmrt_error_set(

@@ -46,6 +46,7 @@ static void offsets_of_version_2(void **state)
     assert_int_equal(l.channel_chunk_bytes, 65536);
     assert_int_equal(l.ring_offset, 4096 + 32768 + 8 * 65536 + 4096);
     assert_int_equal(l.chunk_bytes, 65536);
+    assert_int_equal(l.ring_slots, 16);
 }
 
 /* Paints every piece with its own mark; a piece that is painted twice overlaps another. */
@@ -89,7 +90,7 @@ static void check_layout(int size, int lanes, size_t segment_bytes)
               sizeof(struct shmrt_lane_flags));
         paint(map, l.used_bytes, (size_t)((char *)shmrt_sleep_at(&l, base, lane) - base),
               sizeof(struct shmrt_lane_sleep));
-        for (uint64_t round = 0; round < SHMRT_RING_SLOTS; round++) {
+        for (uint64_t round = 0; round < l.ring_slots; round++) {
             for (int rank = 0; rank < size; rank++)
                 paint(map, l.used_bytes,
                       (size_t)(shmrt_scatter_at(&l, base, lane, round, rank) - base),
@@ -120,7 +121,7 @@ static void rounds_reuse_slots(void **state)
     assert_int_equal(shmrt_layout_compute(3, 2, 8 << 20, 0, 4096, &l, NULL), 0);
     char base[1];
     assert_ptr_equal(shmrt_scatter_at(&l, base, 1, 5, 2),
-                     shmrt_scatter_at(&l, base, 1, 5 + SHMRT_RING_SLOTS, 2));
+                     shmrt_scatter_at(&l, base, 1, 5 + l.ring_slots, 2));
     assert_ptr_not_equal(shmrt_scatter_at(&l, base, 1, 5, 2), shmrt_scatter_at(&l, base, 1, 6, 2));
 }
 
