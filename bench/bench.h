@@ -122,11 +122,10 @@ struct bench_contender {
 
 /* ours.c: the library's collectives */
 bool bench_ours_exists(uint32_t collective);
-bool bench_can_share(void);
 int bench_ours_run(struct bench_rank *rank, int calls);
 int bench_ours_verify(struct bench_rank *rank);
 int bench_ours_alloc(struct bench_rank *rank, size_t bytes, char **out);
-void bench_ours_free(char *memory);
+void bench_ours_free(const struct bench_rank *rank, char *memory);
 
 /* floors.c, forkjoin.c: what no collective can beat, on the same ranks */
 int bench_memcpy_run(struct bench_rank *rank, int calls);

@@ -122,7 +122,8 @@ static int size_batch(struct bench_rank *rank, int contender, double seconds, st
     return rc;
 }
 
-/* Batches shrink below what they have to be when a trial met a noisy moment: then again, longer. */
+/* A turn whose batches are too short, since the trials met a noisy moment, is done again, longer.
+ */
 static int take_batches(struct bench_rank *rank, int contender, struct series *series)
 {
     int rc = 0;
@@ -131,8 +132,7 @@ static int take_batches(struct bench_rank *rank, int contender, struct series *s
         bool is_short = shortest_us(rank, series->batch, series->samples) < MIN_SAMPLE_US;
         if (!is_short || series->batch >= LARGEST_BATCH)
             break;
-        series->batch *= 2;
-        series->taken = 0; /* batches of one series are alike */
+        series->batch *= 2; /* earlier samples were long enough: they stay */
     }
     if (rc == 0 && rank->rank == 0)
         for (int i = 0; i < series->samples && series->taken < MAX_SAMPLES; i++)

@@ -111,21 +111,23 @@ int bench_ours_verify(struct bench_rank *rank)
     return rc;
 }
 
-bool bench_can_share(void)
-{
-    return false;
-}
-
+/* A block of the pool that all ranks map, or private memory; touched, on this rank's node. */
 int bench_ours_alloc(struct bench_rank *rank, size_t bytes, char **out)
 {
-    (void)rank;
-    int rc = posix_memalign((void **)out, 4096, bytes);
-    if (rc == 0)
-        memset(*out, 0, bytes); /* touched, on this rank's node */
-    return -rc;
+    void *memory = NULL;
+    int rc = rank->options->shared ? shmrt_alloc(rank->comm, bytes, &memory)
+                                   : -posix_memalign(&memory, 4096, bytes);
+    if (rc)
+        return rc;
+    memset(memory, 0, bytes);
+    *out = memory;
+    return 0;
 }
 
-void bench_ours_free(char *memory)
+void bench_ours_free(const struct bench_rank *rank, char *memory)
 {
-    free(memory);
+    if (rank->options->shared)
+        shmrt_free(memory);
+    else
+        free(memory);
 }

@@ -266,8 +266,6 @@ static int check(struct bench_options *o)
         o->first_bytes = o->last_bytes = 0;
     if (o->op == SHMRT_AVG && o->dtype > SHMRT_FLOAT16)
         return complain("op", "avg", "the average of integers is not defined");
-    if (o->shared && !bench_can_share())
-        return complain("shared", "", "this build of shmrt has no shmrt_alloc");
     if (o->first_bytes % shmrt_dtype_bytes(o->dtype))
         return complain("sizes", "", "the first size is not a whole number of elements");
     if (count_sizes(o) > MAX_SIZES)

@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+enum { POOL_SPARE_BYTES = 16 << 20, DEFAULT_POOL_BYTES = 256 << 20 };
+
 static void hear(enum shmrt_log_level level, const char *line, void *arg)
 {
     (void)level;
@@ -109,18 +111,34 @@ static int tell(const struct bench_report *report)
     return status;
 }
 
+/* What the options ask of the library; buffers that the default pool can't hold get a larger one.
+ */
+static void choose_settings(const struct bench_options *o, char lanes[32], char pool[32],
+                            const char *settings[3])
+{
+    struct bench_task largest = bench_task_of(o, o->last_bytes);
+    size_t needed = 2 * bench_payload_bytes(&largest) + POOL_SPARE_BYTES;
+    int n = 0;
+    if (o->threads) {
+        snprintf(lanes, 32, "lanes=%d", o->threads);
+        settings[n++] = lanes;
+    }
+    if (o->shared && needed > DEFAULT_POOL_BYTES) {
+        snprintf(pool, 32, "pool=%zu", needed);
+        settings[n++] = pool;
+    }
+    settings[n] = NULL;
+}
+
 static int join(struct bench_rank *rank, const char *job)
 {
     struct shmrt_error error;
-    char lanes[32];
-    const char *settings[] = {lanes, NULL};
+    char lanes[32], pool[32];
+    const char *settings[3];
     const struct bench_options *o = rank->options;
-    snprintf(lanes, sizeof lanes, "lanes=%d", o->threads);
-    struct shmrt_params params = {.rank = rank->rank,
-                                  .size = o->ranks,
-                                  .job = job,
-                                  .settings = o->threads ? settings : NULL,
-                                  .log = hear};
+    choose_settings(o, lanes, pool, settings);
+    struct shmrt_params params = {
+        .rank = rank->rank, .size = o->ranks, .job = job, .settings = settings, .log = hear};
     if (shmrt_comm_create(&params, &rank->comm, &error) == 0)
         return 0;
     fprintf(stderr, "shm-bench: rank %d: %s\n", rank->rank, error.text);
@@ -145,8 +163,8 @@ static int take_buffers(struct bench_rank *rank)
 static void free_buffers(struct bench_rank *rank)
 {
     if (rank->out != rank->in)
-        bench_ours_free(rank->out);
-    bench_ours_free(rank->in);
+        bench_ours_free(rank, rank->out);
+    bench_ours_free(rank, rank->in);
     free(rank->copy);
 }
 

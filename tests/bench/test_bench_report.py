@@ -84,6 +84,12 @@ def test_states_of_buffers(bench, buffers):
     assert report["options"]["buffers"] == buffers and rows(report, "shmrt")
 
 
+@pytest.mark.parametrize("collective", ["allreduce", "alltoall", "broadcast"])
+def test_buffers_in_shared_memory(bench, collective):
+    report = bench.report(collective, "--sizes", "64:256K:64", "--shared")
+    assert report["options"]["shared"] is True and len(rows(report, "shmrt")) == 3
+
+
 def test_the_probe_measures_the_floors_again(bench):
     report = bench.report("allreduce", "--sizes", "64:4K:64", "--probe")
     for floor in FLOORS:
