@@ -202,6 +202,45 @@ static void messages_both_ways_at_once(void **state)
     run(RANKS_PROCESSES, 4, all_send_first, NULL, NULL);
 }
 
+/* Many messages each way, of more chunks than the channel has: they do not overtake each other. */
+static int keep_order(struct rank *rank)
+{
+    enum { MESSAGES = 40, STEP = 37, FIRST = 6000, MOST = FIRST + MESSAGES * STEP };
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    float *in = malloc(MESSAGES * MOST * sizeof *in), *out = malloc(MESSAGES * MOST * sizeof *out);
+    struct shmrt_request *requests[2 * MESSAGES];
+    int peer = 1 - rank->rank;
+    CHECK(comm && in && out);
+    for (int i = 0; i < MESSAGES; i++) {
+        size_t count = FIRST + (size_t)i * STEP;
+        fill(in + (size_t)i * MOST, count, rank->rank, i);
+        struct shmrt_args send = message(SHMRT_SEND, in + (size_t)i * MOST, count, peer);
+        struct shmrt_args receive = message(SHMRT_RECV, out + (size_t)i * MOST, count, peer);
+        CHECK(shmrt_start(comm, &send, &requests[2 * i]) == 0);
+        CHECK(shmrt_start(comm, &receive, &requests[2 * i + 1]) == 0);
+    }
+    for (int i = 2 * MESSAGES - 1; i >= 0; i--) {
+        int rc = shmrt_wait(requests[i]);
+        if (rc)
+            fprintf(stderr, "rank %d: %s\n", rank->rank, shmrt_comm_error(comm)->text);
+        CHECK(rc == 0);
+    }
+    for (int i = 0; i < MESSAGES; i++)
+        CHECK(is_filled(out + (size_t)i * MOST, FIRST + (size_t)i * STEP, peer, i));
+    free(in);
+    free(out);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void messages_keep_their_order(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"segment=512K", NULL};
+    run(RANKS_THREADS, 2, keep_order, NULL, settings);
+    run(RANKS_PROCESSES, 2, keep_order, NULL, settings);
+}
+
 /* Blocking calls of every kind carry on what was started: nobody else would. */
 static int blocking_carries_on(struct rank *rank)
 {
@@ -431,11 +470,35 @@ static int work_longer_than_deadline(struct rank *rank)
     return 0;
 }
 
+/* One message, of which a few chunks are taken at a time. */
+static int receive_slowly(struct rank *rank)
+{
+    enum { COUNT = 1 << 20 };
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    float *data = calloc(COUNT, sizeof *data);
+    struct shmrt_args args =
+        message(rank->rank ? SHMRT_RECV : SHMRT_SEND, data, COUNT, 1 - rank->rank);
+    struct shmrt_request *request;
+    bool done = false;
+    CHECK(comm && data && shmrt_start(comm, &args, &request) == 0);
+    while (!done) {
+        ranks_nap_ms(rank->rank ? 150 : 0);
+        int rc = shmrt_test(request, &done);
+        if (rc)
+            fprintf(stderr, "rank %d: %s\n", rank->rank, shmrt_comm_error(comm)->text);
+        CHECK(rc == 0);
+    }
+    free(data);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
 static void deadline_is_of_each_wait(void **state)
 {
     (void)state;
     static const char *const settings[] = {"timeout=1", NULL};
     run(RANKS_THREADS, 2, work_longer_than_deadline, NULL, settings);
+    run(RANKS_THREADS, 2, receive_slowly, NULL, settings);
 }
 
 int main(void)
@@ -443,6 +506,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_in_flight),
         cmocka_unit_test(messages_both_ways_at_once),
+        cmocka_unit_test(messages_keep_their_order),
         cmocka_unit_test(blocking_calls_carry_on_what_was_started),
         cmocka_unit_test(mixed_waits_do_not_oversleep),
         cmocka_unit_test(requests_left_alone_are_freed),
