@@ -55,11 +55,14 @@ int shmrt_comm_check(struct shmrt_comm *comm)
     return 0;
 }
 
-static void count(struct shmrt_counters *counters, const struct shmrt_coll *coll,
+static void count(struct shmrt_counters *counters, int size, const struct shmrt_coll *coll,
                   const struct shmrt_work *work)
 {
+    size_t elements = coll->count;
+    for (int r = 0; coll->in_counts && r < size; r++)
+        elements += coll->in_counts[r];
     counters->calls++;
-    counters->bytes += coll->count * coll->element_bytes;
+    counters->bytes += elements * coll->element_bytes;
     if (!work || coll->collective == SHMRT_BARRIER)
         return;
     counters->oneshot_calls += work->way == SHMRT_WAY_ONESHOT;
@@ -75,7 +78,7 @@ int shmrt_comm_finish(struct shmrt_comm *comm, const struct shmrt_coll *coll,
             shmrt_error_set(&comm->error, rc, "%s", strerror(-rc));
         return comm->error.code;
     }
-    count(&comm->counters, coll, work);
+    count(&comm->counters, comm->group.sync.size, coll, work);
     return 0;
 }
 

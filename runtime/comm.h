@@ -20,8 +20,6 @@ struct shmrt_comm {
     struct shmrt_error error;
     struct shmrt_counters counters;
     struct shmrt_request *requests; /* started and not yet freed, in order */
-    char key[SHMRT_JOB_BYTES];      /* where the ranks met */
-    unsigned splits;                /* made of it so far */
     /* One private page holding 1, which a fork sets to 0 in the child (MADV_WIPEONFORK). */
     unsigned char *fork_guard;
 };

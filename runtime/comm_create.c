@@ -292,7 +292,6 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
         rc = choose_tuning(comm, &mine, error_out);
     if (rc)
         return rc;
-    memcpy(comm->key, mine.job, sizeof comm->key);
     rc = shmrt_rendezvous_meet(&meeting, &mine, own->fd, comm->pools[params->rank]->fd,
                                &comm->listener, comm->links, &outcome);
     if (rc == 0)

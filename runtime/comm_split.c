@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * comm_split.c - subgroups: the ranks tell each other their colors, then each group meets as a
- * communicator of its own, at a key made of its parent's. So it has its own segments, epoch and
- * failures: what happens in one group does not reach another.
+ * communicator of its own. So it has its own segments, epoch and failures: what happens in one
+ * group does not reach another.
+ *
+ * The groups meet at a key that rank 0 draws: no earlier split can be in the way of it.
  */
 #include "comm.h"
+
+#include "base/clock.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/random.h>
+
+/* A group that has not met by then may have lost a member. */
+#define GRACE_NS INT64_C(200000000)
 
 struct wish {
     int32_t color;
     int32_t key;
+    uint64_t draw; /* rank 0's is used */
 };
 
 /* Fills rank and size of the new communicator: by key, then by rank here. */
@@ -27,26 +36,66 @@ static void take_place(const struct wish *wishes, int size, int rank, struct shm
     }
 }
 
+static bool is_never_here(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+struct meeting {
+    struct shmrt_comm *parent;
+    int64_t start_ns;
+};
+
+/*
+ * struct shmrt_params.interrupt while a group meets: ranks of it that have not met yet have no
+ * link, but the parent has one to each, and notices a death. A group that meets as it should is
+ * through long before that is looked at, and a death right after it is for its own calls.
+ */
+static int check_parent(void *arg)
+{
+    const struct meeting *meeting = arg;
+    struct shmrt_comm *parent = meeting->parent;
+    if (shmrt_now_ns() - meeting->start_ns < GRACE_NS)
+        return shmrt_interrupted(&parent->group.sync.interrupt);
+    struct shmrt_call_context context = {.call = {.collective = SHMRT_BARRIER},
+                                         .epoch = parent->group.epoch};
+    struct shmrt_awaited nobody = {.peer = -1, .context = &context, .is_here = is_never_here};
+    return shmrt_interrupted(&parent->group.sync.interrupt) ||
+           shmrt_check_aborts(&parent->group.sync) ||
+           shmrt_check_peers(&parent->group.sync, &nobody);
+}
+
+static int meet(struct shmrt_comm *parent, const struct wish *wishes, struct shmrt_comm **comm_out)
+{
+    const struct shmrt_sync *sync = &parent->group.sync;
+    char job[48];
+    struct meeting meeting = {parent, shmrt_now_ns()};
+    struct shmrt_params params = {.job = job,
+                                  .log = sync->logger.log,
+                                  .log_arg = sync->logger.arg,
+                                  .interrupt = check_parent,
+                                  .interrupt_arg = &meeting};
+    snprintf(job, sizeof job, "split-%016" PRIx64 "-%d", wishes[0].draw, wishes[sync->rank].color);
+    take_place(wishes, sync->size, sync->rank, &params);
+    int rc = shmrt_comm_build(&params, &parent->options, comm_out, &parent->error);
+    if (rc == 0)
+        (*comm_out)->group.sync.interrupt = sync->interrupt;
+    else if (shmrt_has_failed(sync, &parent->error))
+        rc = parent->error.code;
+    return rc;
+}
+
 int shmrt_comm_split(struct shmrt_comm *comm, int color, int key, struct shmrt_comm **comm_out)
 {
-    struct wish own = {color, key}, all[SHMRT_MAX_RANKS];
-    char name[48];
+    struct wish own = {.color = color, .key = key}, all[SHMRT_MAX_RANKS];
+    if (getrandom(&own.draw, sizeof own.draw, 0) != (ssize_t)sizeof own.draw)
+        return shmrt_error_set(&comm->error, -EIO, "getrandom failed");
     int rc = shmrt_allgather(comm, &own, all, sizeof own, SHMRT_UINT8);
     if (rc)
         return rc;
-    unsigned number = ++comm->splits;
-    if (color < 0) {
-        *comm_out = NULL;
-        return 0;
-    }
-    const struct shmrt_sync *sync = &comm->group.sync;
-    struct shmrt_params params = {.job = comm->key,
-                                  .name = name,
-                                  .log = sync->logger.log,
-                                  .log_arg = sync->logger.arg,
-                                  .interrupt = sync->interrupt.check,
-                                  .interrupt_arg = sync->interrupt.arg};
-    snprintf(name, sizeof name, "split-%u-%d", number, color);
-    take_place(all, sync->size, sync->rank, &params);
-    return shmrt_comm_build(&params, &comm->options, comm_out, &comm->error);
+    if (color >= 0)
+        return meet(comm, all, comm_out);
+    *comm_out = NULL;
+    return 0;
 }

@@ -13,10 +13,6 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <string.h>
-
-/* Reduced into the first output, it goes to the others out of the first-level cache. */
-enum { PIECE_BYTES = 8 * 1024 };
 
 void shmrt_direct_prepare(struct shmrt_lane *l)
 {
@@ -25,31 +21,22 @@ void shmrt_direct_prepare(struct shmrt_lane *l)
     l->rounds = 1;
 }
 
-static void reduce_piece(const struct shmrt_lane *l, struct shmrt_slice piece)
+static void reduce_part(const struct shmrt_lane *l)
 {
     struct shmrt_group *g = l->group;
     const struct shmrt_coll *c = l->call->plan->coll;
-    size_t offset = piece.begin * c->element_bytes, bytes = piece.count * c->element_bytes;
+    int size = g->sync.size, own = g->sync.rank;
+    struct shmrt_slice part = shmrt_slice_cut(l->slice.count, c->element_bytes, 1, size, own);
+    size_t offset = (l->slice.begin + part.begin) * c->element_bytes;
     const void *terms[SHMRT_MAX_RANKS];
-    for (int r = 0; r < g->sync.size; r++)
-        terms[r] =
-            (r == g->sync.rank ? c->in : g->pool[r] + shmrt_call_places(g, r).in_at) + offset;
-    shmrt_kernels_reduce(&g->kernels, c->dtype, c->op, c->out + offset, terms, g->sync.size,
-                         piece.count);
-    for (int r = 0; r < g->sync.size; r++)
-        if (r != g->sync.rank)
-            memcpy(g->pool[r] + shmrt_call_places(g, r).out_at + offset, c->out + offset, bytes);
-}
-
-static void reduce_part(const struct shmrt_lane *l)
-{
-    const struct shmrt_coll *c = l->call->plan->coll;
-    struct shmrt_slice part = shmrt_slice_cut(l->slice.count, c->element_bytes, 1,
-                                              l->group->sync.size, l->group->sync.rank);
-    part.begin += l->slice.begin;
-    size_t count = PIECE_BYTES / c->element_bytes;
-    for (uint64_t t = 0; t * count < part.count; t++)
-        reduce_piece(l, shmrt_slice_piece(part, count, t));
+    void *outs[SHMRT_MAX_RANKS] = {c->out + offset};
+    for (int r = 0, n = 1; r < size; r++) {
+        struct shmrt_places places = shmrt_call_places(g, r);
+        terms[r] = (r == own ? c->in : g->pool[r] + places.in_at) + offset;
+        if (r != own)
+            outs[n++] = g->pool[r] + places.out_at + offset;
+    }
+    shmrt_kernels_reduce_to(&g->kernels, c->dtype, c->op, outs, size, terms, size, part.count);
 }
 
 int shmrt_direct_step(struct shmrt_lane *l)

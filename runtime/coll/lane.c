@@ -37,6 +37,25 @@ bool shmrt_lane_may_write(struct shmrt_lane *l, uint64_t t)
     return true;
 }
 
+static bool is_inside(uint64_t at, size_t bytes, size_t pool_bytes)
+{
+    return at == SHMRT_NOWHERE || (at <= pool_bytes && pool_bytes - at >= bytes);
+}
+
+int shmrt_places_check(struct shmrt_group *group, const struct shmrt_plan *plan, int peer)
+{
+    const struct shmrt_coll *c = plan->coll;
+    struct shmrt_places places = shmrt_call_places(group, peer);
+    size_t in_bytes = shmrt_plan_payload(plan, peer) * c->element_bytes;
+    if (is_inside(places.in_at, in_bytes, group->pool_bytes) &&
+        is_inside(places.out_at, c->count * c->element_bytes, group->pool_bytes))
+        return 0;
+    return shmrt_fail(&group->sync, -EPROTO,
+                      "rank %d says that its tensors lie outside of its pool of %zu bytes; its "
+                      "memory is damaged",
+                      peer, group->pool_bytes);
+}
+
 /* A rank that has entered this call reads nothing of the calls before it. */
 static void note_entered(struct shmrt_lane *l, int rank)
 {
@@ -50,6 +69,8 @@ int shmrt_lane_check(struct shmrt_lane *l, bool all)
         if (l->peer == l->group->sync.rank || !(all || shmrt_plan_writes(l->call->plan, l->peer)))
             continue;
         int rc = shmrt_call_check(l->group, &l->call->context, l->peer, l->lane, &l->awaited);
+        if (rc == 0)
+            rc = shmrt_places_check(l->group, l->call->plan, l->peer);
         if (rc)
             return rc;
         note_entered(l, l->peer);

@@ -81,6 +81,9 @@ bool shmrt_lane_may_write(struct shmrt_lane *lane, uint64_t t);
 /** The lines of the writers, or with @all of all ranks: 0, -EAGAIN or -EPROTO. */
 int shmrt_lane_check(struct shmrt_lane *lane, bool all);
 
+/** Whether what @peer says of its tensors lies within its pool: 0 or -EPROTO. */
+int shmrt_places_check(struct shmrt_group *group, const struct shmrt_plan *plan, int peer);
+
 /** This rank reads no ring any more, up to the end of round @t. */
 void shmrt_lane_post_done(struct shmrt_lane *lane, uint64_t t);
 

@@ -14,7 +14,7 @@
 
 struct shmrt_shown shmrt_oneshot_shown(const struct shmrt_plan *plan)
 {
-    size_t bytes = plan->reader == plan->rank ? 0 : shmrt_plan_payload(plan);
+    size_t bytes = plan->reader == plan->rank ? 0 : shmrt_plan_payload(plan, plan->rank);
     bytes *= plan->coll->element_bytes;
     return (struct shmrt_shown){.payload = bytes ? plan->coll->in : NULL, .bytes = bytes};
 }

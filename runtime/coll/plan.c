@@ -89,11 +89,11 @@ size_t shmrt_plan_longest(const struct shmrt_plan *plan)
     return longest;
 }
 
-size_t shmrt_plan_payload(const struct shmrt_plan *plan)
+size_t shmrt_plan_payload(const struct shmrt_plan *plan, int rank)
 {
-    if (!shmrt_plan_writes(plan, plan->rank))
+    if (!shmrt_plan_writes(plan, rank))
         return 0;
-    return plan->each ? total(plan) : shmrt_plan_block(plan, plan->rank, plan->rank).count;
+    return plan->each ? total(plan) : shmrt_plan_block(plan, rank, plan->rank).count;
 }
 
 size_t shmrt_plan_largest_payload(const struct shmrt_plan *plan)

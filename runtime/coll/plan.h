@@ -43,8 +43,8 @@ struct shmrt_block shmrt_plan_block(const struct shmrt_plan *plan, int writer, i
 /** Elements of the longest block that any two ranks know of; of this rank's, where each has own. */
 size_t shmrt_plan_longest(const struct shmrt_plan *plan);
 
-/** Elements that this rank has to show when all of it is shown at once. */
-size_t shmrt_plan_payload(const struct shmrt_plan *plan);
+/** Elements that @rank has to show when all of it is shown at once. */
+size_t shmrt_plan_payload(const struct shmrt_plan *plan, int rank);
 
 /** The largest payload of any rank, the same everywhere; SIZE_MAX when ranks can't know. */
 size_t shmrt_plan_largest_payload(const struct shmrt_plan *plan);

@@ -59,24 +59,32 @@ static void scatter(const struct shmrt_lane *l, uint64_t t)
     shmrt_post(&g->sync, &shmrt_lane_flags_of(l, own)->scattered, l->first + t + 1, l->lane);
 }
 
-/* The result of this rank's part, at @from: into the outputs that lie in pools, and into the ring
- * for those that do not. */
-static void publish(const struct shmrt_lane *l, uint64_t t, struct shmrt_slice part,
-                    const char *from)
+/*
+ * Where the result of this rank's part of round @t goes: the own output, the outputs that lie in
+ * pools, and the ring for those that do not. Who does not keep the result starts with the ring.
+ * Return: how many.
+ */
+static int list_outputs(const struct shmrt_lane *l, uint64_t t, size_t offset,
+                        void *outs[SHMRT_MAX_RANKS + 1])
 {
     struct shmrt_group *g = l->group;
-    char *slot = shmrt_gather_at(&g->layout, g->base[g->sync.rank], l->lane, l->first + t);
-    bool needed = false;
+    const struct shmrt_plan *plan = l->call->plan;
+    int own = g->sync.rank, n = 0;
+    bool ring = false;
+    if (shmrt_plan_reads(plan, own))
+        outs[n++] = plan->coll->out + offset;
     for (int r = 0; r < g->sync.size; r++) {
-        if (r == g->sync.rank || !shmrt_plan_reads(l->call->plan, r))
+        if (r == own || !shmrt_plan_reads(plan, r))
             continue;
         uint64_t at = shmrt_call_places(g, r).out_at;
-        needed = needed || at == SHMRT_NOWHERE;
         if (at != SHMRT_NOWHERE)
-            memcpy(g->pool[r] + at + offset_bytes(l, part), from, part_bytes(l, part));
+            outs[n++] = g->pool[r] + at + offset;
+        else
+            ring = true;
     }
-    if (needed && from != slot)
-        memcpy(slot, from, part_bytes(l, part));
+    if (ring)
+        outs[n++] = shmrt_gather_at(&g->layout, g->base[own], l->lane, l->first + t);
+    return n;
 }
 
 static void reduce(const struct shmrt_lane *l, uint64_t t)
@@ -85,20 +93,18 @@ static void reduce(const struct shmrt_lane *l, uint64_t t)
     const struct shmrt_coll *c = l->call->plan->coll;
     int own = g->sync.rank;
     struct shmrt_slice part = shmrt_slice_part(&l->spread, t, own);
+    size_t offset = offset_bytes(l, part);
     const void *terms[SHMRT_MAX_RANKS];
+    void *outs[SHMRT_MAX_RANKS + 1];
     for (int r = 0; r < g->sync.size; r++) {
         uint64_t at = r == own ? SHMRT_NOWHERE : shmrt_call_places(g, r).in_at;
-        terms[r] = r == own ? c->in + offset_bytes(l, part)
-                   : at == SHMRT_NOWHERE
-                       ? shmrt_scatter_at(&g->layout, g->base[r], l->lane, l->first + t, own)
-                       : g->pool[r] + at + offset_bytes(l, part);
+        const char *slot = shmrt_scatter_at(&g->layout, g->base[r], l->lane, l->first + t, own);
+        terms[r] = r == own              ? c->in + offset
+                   : at == SHMRT_NOWHERE ? slot
+                                         : g->pool[r] + at + offset;
     }
-    /* Who does not keep the result reduces straight into the ring. */
-    char *out = shmrt_plan_reads(l->call->plan, own)
-                    ? c->out + offset_bytes(l, part)
-                    : shmrt_gather_at(&g->layout, g->base[own], l->lane, l->first + t);
-    shmrt_kernels_reduce(&g->kernels, c->dtype, c->op, out, terms, g->sync.size, part.count);
-    publish(l, t, part, out);
+    int n = list_outputs(l, t, offset, outs);
+    shmrt_kernels_reduce_to(&g->kernels, c->dtype, c->op, outs, n, terms, g->sync.size, part.count);
     shmrt_post(&g->sync, &shmrt_lane_flags_of(l, own)->gathered, l->first + t + 1, l->lane);
 }
 

@@ -45,8 +45,8 @@ static struct shmrt_places find_places(const struct shmrt_work *w)
     if (w->group->pool_bytes == 0)
         return places;
     if (shmrt_plan_writes(&w->plan, own) && shmrt_plan_is_transparent(&w->plan))
-        places.in_at =
-            shmrt_group_locate(w->group, c->in, shmrt_plan_payload(&w->plan) * c->element_bytes);
+        places.in_at = shmrt_group_locate(w->group, c->in,
+                                          shmrt_plan_payload(&w->plan, own) * c->element_bytes);
     if (reduces && shmrt_plan_reads(&w->plan, own))
         places.out_at = shmrt_group_locate(w->group, c->out, c->count * c->element_bytes);
     return places;
@@ -123,6 +123,8 @@ static int look(struct shmrt_work *w)
         if (w->peer == w->plan.rank)
             continue;
         int rc = shmrt_call_check(w->group, &w->context, w->peer, 0, &w->awaited);
+        if (rc == 0)
+            rc = shmrt_places_check(w->group, &w->plan, w->peer);
         if (rc == 0 && w->coll.out_counts)
             rc = compare_counts(w, w->peer);
         if (rc)

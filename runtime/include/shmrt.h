@@ -161,7 +161,9 @@ SHMRT_API SHMRT_WARN_UNUSED int shmrt_comm_create(const struct shmrt_params *par
 /**
  * shmrt_comm_destroy - leave and free; NULL is ignored
  *
- * Never blocks on other ranks: a rank that still waits for this one gets -ECONNABORTED.
+ * Never blocks on other ranks: a rank that still waits for this one gets -ECONNABORTED. A process
+ * that ends without it counts as dead for all that are still in a collective, also those that have
+ * all they need from it.
  */
 SHMRT_API void shmrt_comm_destroy(struct shmrt_comm *comm);
 
@@ -369,7 +371,8 @@ struct shmrt_args {
  * Collectives that were started take effect in the order of their start, and before every later
  * blocking one; sends and receives have an order for each pair of ranks. There is no thread behind
  * it: work goes on inside shmrt_start(), shmrt_test(), shmrt_wait() and blocking calls, and other
- * ranks may wait for it. Return: as shmrt_allreduce(), or -ENOMEM.
+ * ranks may wait for it. shmrt_comm_destroy() frees what nobody has waited for. Return: as
+ * shmrt_allreduce(), or -ENOMEM.
  */
 SHMRT_API SHMRT_WARN_UNUSED int shmrt_start(struct shmrt_comm *comm, const struct shmrt_args *args,
                                             struct shmrt_request **request_out);
@@ -386,7 +389,8 @@ SHMRT_API SHMRT_WARN_UNUSED int shmrt_wait(struct shmrt_request *request);
  * @key:       orders the ranks of the new communicator; equal keys keep their order here
  * @comm_out:  the new one, with the options and callbacks of @comm and shared memory of its own
  *
- * Every rank of @comm calls it. Return: as shmrt_comm_create(); the text is in @comm's error.
+ * Every rank of @comm calls it. Sends and receives that were started do not go on while the ranks
+ * meet: wait for them before. Return: as shmrt_comm_create(); the text is in @comm's error.
  */
 SHMRT_API SHMRT_WARN_UNUSED int shmrt_comm_split(struct shmrt_comm *comm, int color, int key,
                                                  struct shmrt_comm **comm_out);
