@@ -205,11 +205,11 @@ static void messages_both_ways_at_once(void **state)
 /* Many messages each way, of more chunks than the channel has: they do not overtake each other. */
 static int keep_order(struct rank *rank)
 {
-    enum { MESSAGES = 40, STEP = 37, FIRST = 6000, MOST = FIRST + MESSAGES * STEP };
+    enum { MESSAGES = 40, STEP = 37, FIRST = 20000, MOST = FIRST + MESSAGES * STEP };
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     float *in = malloc(MESSAGES * MOST * sizeof *in), *out = malloc(MESSAGES * MOST * sizeof *out);
     struct shmrt_request *requests[2 * MESSAGES];
-    int peer = 1 - rank->rank;
+    int peer = rank->size - 1 - rank->rank; /* a rank alone is its own */
     CHECK(comm && in && out);
     for (int i = 0; i < MESSAGES; i++) {
         size_t count = FIRST + (size_t)i * STEP;
@@ -236,7 +236,8 @@ static int keep_order(struct rank *rank)
 static void messages_keep_their_order(void **state)
 {
     (void)state;
-    static const char *const settings[] = {"segment=512K", NULL};
+    static const char *const settings[] = {"segment=256K", "oneshot_max=1K", NULL};
+    run(RANKS_THREADS, 1, keep_order, NULL, settings);
     run(RANKS_THREADS, 2, keep_order, NULL, settings);
     run(RANKS_PROCESSES, 2, keep_order, NULL, settings);
 }
