@@ -9,6 +9,7 @@
  */
 #include "peer.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <mpi.h>
@@ -202,8 +203,11 @@ static void describe(const char *setting, char *out, size_t bytes)
     if (MPI_Get_library_version(library, &length) != MPI_SUCCESS)
         library[0] = '\0';
     library[strcspn(library, ",\n")] = '\0';
-    for (char *at = library; *at; at++)
-        *at = *at == '\t' ? ' ' : *at;
+    size_t kept = 0;
+    for (const char *at = library; *at; at++)
+        if (!isspace((unsigned char)*at) || !isspace((unsigned char)at[1]))
+            library[kept++] = isspace((unsigned char)*at) ? ' ' : *at;
+    library[kept] = '\0';
     snprintf(out, bytes, "%.80s: %s", library, setting);
 }
 

@@ -59,21 +59,29 @@ python=${SHM_BENCH_PYTHON:-$root/.venv/bin/python}
 names=(impi impi-avx2 openmpi openmpi5 mpich mpich5 mpich5-host
     gloo gloo-unpinned c10d-python deepspeed shmrt-op)
 
+# What has to be built for NAME; build/bench/skipped/ has the reason by that name where it could not.
+program_of() {
+    case $1 in
+    impi*) echo mpi-impi ;;
+    mpich5*) echo mpi-mpich5 ;;
+    openmpi | openmpi5 | mpich) echo "mpi-$1" ;;
+    deepspeed) echo deepspeed/deepspeed_shm_comm/deepspeed_shm_comm.so ;; # and what gloo needs
+    gloo* | c10d-python | shmrt-op) echo torch/libtorch-peer.so ;;
+    esac
+}
+
 # Why NAME can't be started here; nothing where it can.
 obstacle() {
-    local name=$1 needed
-    case $name in
-    gloo* | c10d-python) needed=torch/libtorch-peer.so ;;
-    shmrt-op) needed=torch/libtorch-peer.so ;;
-    deepspeed) needed=deepspeed/deepspeed_shm_comm/deepspeed_shm_comm.so ;;
-    impi*) needed=mpi-impi ;;
-    mpich5*) needed=mpi-mpich5 ;;
-    *) needed=mpi-$name ;;
-    esac
-    if [[ -s $SHM_BENCH_BUILD/$name.skipped ]]; then
-        cat "$SHM_BENCH_BUILD/$name.skipped"
-    elif [[ ! -e $SHM_BENCH_BUILD/$needed ]]; then
-        echo "$needed has not been built (scripts/bench.sh does it)"
+    local program
+    program=$(program_of "$1")
+    if [[ -z $program ]]; then
+        echo "there is no such peer"
+    elif [[ -s $SHM_BENCH_BUILD/skipped/${program%%/*} ]]; then
+        cat "$SHM_BENCH_BUILD/skipped/${program%%/*}"
+    elif [[ ! -e $SHM_BENCH_BUILD/$program ]]; then
+        echo "$program has not been built (scripts/bench.sh does it)"
+    elif [[ $1 == deepspeed ]]; then
+        obstacle gloo
     fi
 }
 
@@ -124,7 +132,8 @@ start_impi() {
 start() {
     local name=$1 ranks crowded yields=""
     ranks=$(ranks_of_page)
-    crowded=$((ranks > $(nproc)))
+    # nproc believes OpenMP's variables, which say how many threads one rank has.
+    crowded=$((ranks > $(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)))
     if ((crowded)); then
         yields=", yielding"
     fi

@@ -200,6 +200,12 @@ def load_deepspeed(rank: int, ranks: int, store) -> bool:
     return module.vector_kernel_level() >= 2
 
 
+def die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(os.environ["PEER_PARENT"]):
+        sys.exit(1)
+
+
 def describe(kind: str) -> str:
     import torch
 
@@ -249,9 +255,7 @@ def main() -> int:
     if len(sys.argv) != 5 or sys.argv[1] not in KINDS:
         sys.exit(f"Usage: torch_peer.py {'|'.join(KINDS)}")
     kind, rank, ranks, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != int(os.environ["PEER_PARENT"]):
-        return 1
+    die_with_parent()
     rc = serve(kind, rank, ranks, folder)
     if rc:
         print(f"torch_peer.py: rank {rank}: {os.strerror(-rc)}", file=sys.stderr)
