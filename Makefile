@@ -9,6 +9,7 @@ SHELL := /bin/bash
 
 N    ?= 2
 ARGS ?=
+COLLECTIVE ?= allreduce
 BIN    := .venv/bin
 STAMPS := .venv/.stamps
 SOURCES := $(shell find CMakeLists.txt pyproject.toml cmake runtime launcher bench torchops configs \
@@ -26,8 +27,8 @@ test: setup ## all that a change must pass: lint, C tests (also sanitized), Pyth
 test-long: setup ## the slow rest: huge tensors, every rank count, compiled
 	@scripts/test.sh long
 
-bench: setup ## all-reduce times against a local memcpy; ARGS="--sizes 64:64M ..."
-	$(BIN)/shm-bench allreduce -n $(N) $(ARGS)
+bench: setup ## shmrt beside every other library that can be had; ARGS="--sizes 64:64M ..." for one run
+	@scripts/bench.sh $(if $(strip $(ARGS)),$(COLLECTIVE) -n $(N) $(ARGS))
 
 lint: $(STAMPS)/python ## clang-format, ruff, shellcheck
 	@scripts/lint.sh

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages of requirements/debian.txt that are missing. Without root it
-# prints the command to run and stops. SKIP_PACKAGES=1 leaves the matter to the user.
+# Installs the Debian packages of requirements/debian.txt, or of the file given, that are missing.
+# Without root it prints the command to run and stops. SKIP_PACKAGES=1 leaves the matter to the user.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [[ ${SKIP_PACKAGES:-} == 1 ]]; then
     exit 0
 fi
-mapfile -t wanted < <(grep -v '^#' requirements/debian.txt)
+mapfile -t wanted < <(grep -v "^#" "${1:-requirements/debian.txt}")
 if ! command -v dpkg-query >/dev/null; then
     echo "This is not Debian or a relative of it. Install these, by whatever name they have here:" >&2
     echo "  ${wanted[*]}" >&2
