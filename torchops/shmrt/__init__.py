@@ -19,6 +19,7 @@ import torch  # noqa: F401  isort: skip
 
 from . import _C
 from ._errors import Error
+from ._fused import fuse_all_reduce_norm, fuse_if_environment_says
 from ._lifetime import (
     finalize,
     init,
@@ -33,6 +34,7 @@ from ._ops import all_reduce, barrier, inference_all_reduce
 from ._report import Report, report, stats
 
 _C.register_operators()
+fuse_if_environment_says()
 
 __version__ = _C.version()
 
@@ -42,6 +44,7 @@ __all__ = [
     "all_reduce",
     "barrier",
     "finalize",
+    "fuse_all_reduce_norm",
     "inference_all_reduce",
     "init",
     "initialize",

@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 from . import _C
+from ._fused import fusions
 
 
 class Report(dict[str, Any]):
@@ -30,8 +31,9 @@ def stats() -> dict[str, Any]:
     wait_seconds, sleeps:  time waited after spinning, and how often a wait went to sleep
     operators:        calls completed, by operator
     fallbacks:        calls that took a longer way than they might have, by reason
+    fusions:          in graphs compiled by this process: all-reduces with a norm that became one operator
     """
-    return _C.stats()
+    return _C.stats() | {"fusions": fusions()}
 
 
 def report() -> Report:
