@@ -78,9 +78,12 @@ build_torch_peer() {
         cmake --build "$build/torch"
 }
 
-# With DeepSpeed's own builder, as it would be at its first use.
+# With DeepSpeed's own builder, as it would be at its first use. The lock of a build that was broken off would
+# be waited for forever.
 build_deepspeed() {
-    PYTHONPATH=$packages/deepspeed TORCH_EXTENSIONS_DIR=$build/deepspeed DS_ACCELERATOR=cpu "$python" -c \
+    rm -f "$build/deepspeed/deepspeed_shm_comm/lock"
+    PYTHONPATH=$packages/deepspeed TORCH_EXTENSIONS_DIR=$build/deepspeed DS_ACCELERATOR=cpu \
+        timeout 600 "$python" -c \
         'from deepspeed.ops.op_builder import ShareMemCommBuilder as B; B().load(verbose=False)'
 }
 
