@@ -3,7 +3,7 @@
 # Compares shmrt with every other library that can be had here, each in its best setting, and writes
 # tables, JSON and pictures into build/bench/.
 #
-#   scripts/bench.sh                     the comparison: five runs and the operators, about 10 minutes
+#   scripts/bench.sh                     the comparison: six runs and the operators; meant for 10 minutes
 #   scripts/bench.sh COLLECTIVE ARG...   one run of shm-bench with these arguments and all peers
 #   scripts/bench.sh --setup             install and build only
 #
@@ -88,7 +88,7 @@ build_deepspeed() {
 }
 
 setup() {
-    echo "==> Setting up the peers (the first time: three minutes)"
+    echo "==> Setting up the peers (the first time: some minutes)"
     attempt debian "Debian packages" scripts/setup-debian.sh requirements/bench-debian.txt ||
         cat "$build/logs/debian.log"
     mpi_of_debian mpi-openmpi mpicc.openmpi
@@ -142,7 +142,7 @@ compare() {
     run allreduce-shared allreduce -n 2 --sizes 64:64M:16 --shared "${short[@]}"
     run allreduce-rewritten allreduce -n 2 --sizes 64:16M:64 --shared --buffers rewritten "${short[@]}"
     run allreduce-bf16 allreduce -n 2 --sizes 64:64M:16 --dtype bf16 "${short[@]}"
-    # MPICH never yields: with more ranks than CPUs it takes ten milliseconds a call and more.
+    # MPICH takes ten milliseconds a call with more ranks than CPUs.
     choose_peers impi openmpi openmpi5 deepspeed
     crowd=(taskset -c "$("$python" -c \
         'import os; print(*sorted(os.sched_getaffinity(0))[:2], sep=",")')")

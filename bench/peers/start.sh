@@ -10,7 +10,8 @@
 #   shm-bench allreduce -n 2 --sizes 64:1M --peer 'mpich:bench/peers/start.sh mpich'
 #
 # Settings. Tried on two cores of a Xeon (AVX-512, no SMT, one L3), fp32 sums in place at 64 B, 8 KiB, 64 KiB,
-# 1 MiB and 16 MiB, and at 64 B on four ranks; medians, microseconds. Where no setting is best
+# 1 MiB and 16 MiB, and at 64 B on four ranks; medians of one run each, microseconds, with each MPI's own
+# binding to cores, by a small program and not in turns: 10 % between two lines means nothing. Where no setting is best
 # everywhere there are two contenders. Ranks go to shm-bench's cores by themselves, before MPI_Init.
 #
 #   Open MPI 4.1 (Debian)              64 B   8 KiB  64 KiB  1 MiB  16 MiB
@@ -22,28 +23,31 @@
 #     coll sm first                    0.90    4.8    22.8    352    7580
 #     coll han first                   0.59    7.1    24.6    198    2970
 #     tuned, algorithms 1, 3 to 6      0.62 and up; 6 at best 23 for 64 KiB, 186 for 1 MiB
-#     four ranks on two cores: with and without yield alike, 7 to 13 at 64 B
+#     four ranks on two cores at 64 B: ucx yielding 12.9 (taken), ob1 6.8, ob1 yielding 8.8
 #   Open MPI 5.0 (PyPI)
 #     ucx (taken)                      0.42    2.4    11.6    200    2630
 #     ob1 and sm                       0.45    7.9    23.1    196    3470
 #     the same, no cma                 0.40   10.8    47.4    181    4000
 #     coll sm, han; tuned 3 to 6       as in 4.1; tuned 6 at best 3100 for 16 MiB
+#     four ranks on two cores at 64 B: ucx yielding 6.5 (taken), ob1 yielding 13.4, coll sm 131
 #   MPICH 4.0 (Debian)
-#     defaults (taken)                 1.3     3.7    27      214    3000
+#     defaults (taken)                 1.3     3.7    28      215    3580 to 4090
+#     UCX_TLS=self,posix,cma           1.75    3.8    28.6    207    2820
 #     recursive doubling               1.04    2.9    33.7    404    9210
 #     reduce-scatter and all-gather    1.24    3.6    29.5    214    2910
 #     release-gather                   1.36    3.7    27.3    228    3350
-#     four ranks on two cores: it never yields; 12 ms at 64 B in every setting
+#     four ranks on two cores at 64 B: defaults 12 ms, recursive doubling 16 ms
 #   MPICH 5.0 (PyPI)
 #     defaults (mpich5)                0.65    4.7    42.9    854    13600
 #     no device collective (-host)     1.83    3.8    25.6    206    3260
 #     with recursive doubling          1.27    6.5    33.6    265    6220
 #     cma, ofi, release-gather         as the defaults
+#     four ranks on two cores at 64 B: defaults not done in 8 s, no device collective 5 ms
 #   Intel MPI 2021.18 (PyPI), fabric shm
 #     defaults (impi)                  0.51    2.0     9.5    116    4180
 #     I_MPI_ADJUST_ALLREDUCE=22        0.49    1.9     9.4    242    3660
 #     the same, 14                     0.79    2.1     9.1    199    2880
-#     the same, 1 to 24 (others)       0.6 to 1.2; at best 9.3; 119 (8); 3630 (17)
+#     the same, 1-4, 8-12, 15-17, 23-24  0.6 to 1.2; at best 9.3; 119 (8); 3630 (17)
 #     I_MPI_SHM=bdw_avx2 (-avx2)       0.76    2.0     9.6    133    3060
 #     I_MPI_SHM=icx                    0.65    2.1    10.6    125    3130
 #     I_MPI_SHM_HEAP, cells, thresholds, tuning file of another CPU, thread split: no better

@@ -13,8 +13,9 @@ Usage, as a peer of shm-bench: torch_peer.py KIND, where KIND is one of
 The first process starts one process a rank and cleans up after them. It never imports torch: shmrt
 and DeepSpeed's library define the same operators, and each rank loads one of the two at most.
 
-Settings tried for Gloo at 2 ranks: 1, 2 and 4 threads (no difference), the store in a file or TCP
-(used at the start only), pinned and not (both are contenders). DeepSpeed has none but OpenMP's threads.
+Of Gloo's settings only pinned and not pinned were tried; both are contenders. Its number of threads was left as
+PyTorch sets it. DeepSpeed's operator is built with the flags of its own builder, and has no setting but
+OpenMP's threads.
 """
 
 import ctypes
