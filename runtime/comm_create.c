@@ -170,9 +170,9 @@ static void fill_sync(struct shmrt_comm *comm, const struct shmrt_params *params
 {
     const struct shmrt_options *options = &comm->options;
     struct shmrt_sync *sync = &comm->group.sync;
-    uint64_t spin_us = is_crowded(params->size) && options->spin_us > CROWDED_SPIN_US
-                           ? CROWDED_SPIN_US
-                           : options->spin_us;
+    sync->crowded = is_crowded(params->size);
+    uint64_t spin_us =
+        sync->crowded && options->spin_us > CROWDED_SPIN_US ? CROWDED_SPIN_US : options->spin_us;
     comm->group.pool_bytes = options->pool_bytes;
     sync->rank = params->rank;
     sync->size = params->size;

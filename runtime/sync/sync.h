@@ -24,6 +24,7 @@ struct shmrt_lane_stats {
     _Alignas(SHMRT_APART_BYTES) uint64_t wait_ns;
     uint64_t late_ns; /* of it, for ranks that had not entered the call */
     uint64_t sleeps;
+    int64_t disturbed_until_ns; /* another process has this CPU's time, too: do not yield to it */
 };
 
 /** All of it is constant after creation but the statistics and the warning mark. */
@@ -31,7 +32,8 @@ struct shmrt_sync {
     int rank;
     int size;
     int lanes;
-    bool fence; /* some rank has no membarrier: writers pay a seq_cst fence instead */
+    bool crowded; /* ranks share CPUs with one another */
+    bool fence;   /* some rank has no membarrier: writers pay a seq_cst fence instead */
     int64_t timeout_ns;
     int64_t warn_ns;
     int64_t spin_ns;
