@@ -27,6 +27,9 @@ struct bench_peer_option {
     const char *command;
 };
 
+/** Where the library's buffers lie. */
+enum bench_memory { BENCH_PRIVATE, BENCH_SHARED, BENCH_BOTH };
+
 struct bench_options {
     uint32_t collective;
     uint32_t buffers;
@@ -39,7 +42,7 @@ struct bench_options {
     enum shmrt_dtype dtype;
     enum shmrt_op op;
     bool out_of_place;
-    bool shared; /* buffers from shmrt_alloc */
+    enum bench_memory memory; /* shared: from shmrt_alloc */
     bool probe;
     bool quiet;
     bool verbose;
@@ -86,6 +89,18 @@ struct bench_shared {
     char skipped[MAX_CONTENDERS][2 * BENCH_TEXT_BYTES]; /* rank 0: why; "": not skipped */
 };
 
+/** A pair of buffers; in place they are one. */
+struct bench_place {
+    char *in;
+    char *out;
+    bool shared;
+};
+
+/** Two where private and shared memory take turns. */
+enum { MAX_PLACES = 2 };
+
+struct bench_norm;
+
 /** One rank's state while it measures. */
 struct bench_rank {
     const struct bench_options *options;
@@ -93,14 +108,19 @@ struct bench_rank {
     struct bench_host *hosts;
     const struct bench_contender *contenders;
     int contender_count;
+    const char *job;
     struct shmrt_comm *comm;
     int rank;
     struct bench_party party;
     size_t bytes;           /* of the current size */
     struct bench_task task; /* at the current size */
     int current;            /* the contender that is timed */
-    char *in;
-    char *out;   /* in place: the same as in */
+    char *in;               /* the current contender's */
+    char *out;              /* in place: the same as in */
+    struct bench_place place[MAX_PLACES];
+    struct bench_norm *norm;    /* norm.c; NULL: another collective */
+    struct shmrt_comm *created; /* create.c */
+    unsigned creations;
     char *copy;  /* where memcpy copies to */
     char *plane; /* of all ranks, shared: one payload each, in rank order, @plane_bytes apart */
     size_t plane_bytes;
@@ -117,15 +137,29 @@ struct bench_contender {
     int (*prepare)(struct bench_rank *rank);
     /* Does it once with data that tells right from wrong; 0, or -EBADMSG when it is wrong. */
     int (*verify)(struct bench_rank *rank);
-    int peer; /* index of a peer; its functions are NULL */
+    int peer;  /* index of a peer; its functions are NULL */
+    int place; /* of its buffers */
 };
 
 /* ours.c: the library's collectives */
 bool bench_ours_exists(uint32_t collective);
 int bench_ours_run(struct bench_rank *rank, int calls);
 int bench_ours_verify(struct bench_rank *rank);
-int bench_ours_alloc(struct bench_rank *rank, size_t bytes, char **out);
-void bench_ours_free(const struct bench_rank *rank, char *memory);
+int bench_places_take(struct bench_rank *rank);
+void bench_places_give_back(struct bench_rank *rank);
+
+/* norm.c: all-reduce with norm, in one call and in two */
+int bench_norm_take(struct bench_rank *rank);
+void bench_norm_give_back(struct bench_rank *rank);
+int bench_norm_run(struct bench_rank *rank, int calls);
+int bench_norm_verify(struct bench_rank *rank);
+int bench_unfused_run(struct bench_rank *rank, int calls);
+int bench_unfused_verify(struct bench_rank *rank);
+
+/* create.c: a communicator and its first all-reduce */
+int bench_create_prepare(struct bench_rank *rank);
+int bench_create_run(struct bench_rank *rank, int calls);
+int bench_create_verify(struct bench_rank *rank);
 
 /* floors.c, forkjoin.c: what no collective can beat, on the same ranks */
 int bench_memcpy_run(struct bench_rank *rank, int calls);
@@ -142,6 +176,9 @@ int bench_forkjoin_verify(struct bench_rank *rank);
 
 /* contenders.c */
 int bench_list_contenders(const struct bench_options *options, struct bench_contender *out);
+
+/** Make a contender the current one, with its buffers. */
+void bench_choose(struct bench_rank *rank, int contender);
 
 /** The task of a size: the same for ours, for peers and for the sums of bytes. */
 struct bench_task bench_task_of(const struct bench_options *options, size_t bytes);
@@ -209,7 +246,7 @@ void bench_machine_read(struct bench_machine *out);
 const struct bench_result *bench_find(const struct bench_report *report, const char *contender,
                                       size_t bytes);
 
-/** Medians of ours against others at one size; 0 where there is nothing to compare with. */
+/** Medians of one of ours against others at one size; 0 where there is nothing to compare with. */
 struct bench_ratios {
     double memcpy_x;
     double roundtrip_x;
@@ -219,7 +256,8 @@ struct bench_ratios {
     const char *best_peer;
 };
 
-struct bench_ratios bench_ratios_at(const struct bench_report *report, size_t bytes);
+struct bench_ratios bench_ratios_at(const struct bench_report *report, const char *contender,
+                                    size_t bytes);
 const char *bench_size_text(size_t bytes, char out[24]);
 void bench_cpus_text(const uint64_t *mask, char *out, size_t bytes);
 void bench_print_head(const struct bench_report *report);

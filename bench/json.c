@@ -52,11 +52,14 @@ static void write_options(const struct bench_report *report, FILE *file)
 {
     const struct bench_rank *rank = report->rank;
     const struct bench_options *o = rank->options;
-    char cpus[256];
+    char cpus[256], tuning[256];
     fprintf(file,
             "  \"library\": {\"name\": \"shmrt\", \"version\": \"%s\", \"kernel\": \"%s\", "
-            "\"lanes\": %d},\n",
+            "\"lanes\": %d, ",
             shmrt_version(), shmrt_comm_kernel(rank->comm), shmrt_comm_lanes(rank->comm));
+    shmrt_comm_tuning(rank->comm, tuning, sizeof tuning);
+    put_field(file, "tuning", tuning);
+    fputs("},\n", file);
     fprintf(file,
             "  \"options\": {\"collective\": \"%s\", \"ranks\": %d, \"dtype\": \"%s\", "
             "\"op\": \"%s\", \"in_place\": %s, \"buffers\": \"%s\", \"shared\": %s, "
@@ -64,8 +67,11 @@ static void write_options(const struct bench_report *report, FILE *file)
             "\"min_sample_us\": %g, \"cpus\": [",
             bench_collective_name(o->collective), o->ranks, shmrt_dtype_name(o->dtype),
             shmrt_op_name(o->op), rank->task.in_place ? "true" : "false",
-            bench_buffers_name(o->buffers), o->shared ? "true" : "false", o->first_bytes,
-            o->last_bytes, o->factor, o->seconds, MIN_SAMPLE_US);
+            bench_buffers_name(o->buffers),
+            o->memory == BENCH_BOTH     ? "\"both\""
+            : o->memory == BENCH_SHARED ? "true"
+                                        : "false",
+            o->first_bytes, o->last_bytes, o->factor, o->seconds, MIN_SAMPLE_US);
     for (int r = 0; r < o->ranks; r++) {
         bench_cpus_text(rank->shared->cpus[r], cpus, sizeof cpus);
         fprintf(file, "%s\"%s\"", r ? ", " : "", cpus);
@@ -125,7 +131,7 @@ static void write_ratios(const struct bench_report *report, FILE *file)
         const struct bench_result *r = &report->results[i];
         if (r->kind != BENCH_LIBRARY)
             continue;
-        struct bench_ratios x = bench_ratios_at(report, r->bytes);
+        struct bench_ratios x = bench_ratios_at(report, r->contender, r->bytes);
         fprintf(file, "%s\n    {\"contender\": \"%s\", \"bytes\": %zu", is_first ? "" : ",",
                 r->contender, r->bytes);
         is_first = false;

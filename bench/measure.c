@@ -87,7 +87,7 @@ static int sample_own(struct bench_rank *rank, const struct bench_contender *c, 
 static int sample(struct bench_rank *rank, int contender, int calls, int samples)
 {
     const struct bench_contender *c = &rank->contenders[contender];
-    rank->current = contender;
+    bench_choose(rank, contender);
     int rc = c->kind == BENCH_PEER ? bench_host_run(rank, contender, calls, samples)
                                    : sample_own(rank, c, calls, samples);
     rc = rc ? rc : bench_meet(&rank->party, BENCH_SPIN);

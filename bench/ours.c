@@ -88,7 +88,8 @@ static int (*const calls_of[BENCH_COLLECTIVE_COUNT])(struct bench_rank *) = {
 
 bool bench_ours_exists(uint32_t collective)
 {
-    return collective < BENCH_COLLECTIVE_COUNT && calls_of[collective];
+    return collective == BENCH_ALLREDUCE_NORM || collective == BENCH_CREATE ||
+           (collective < BENCH_COLLECTIVE_COUNT && calls_of[collective]);
 }
 
 int bench_ours_run(struct bench_rank *rank, int calls)
@@ -112,11 +113,11 @@ int bench_ours_verify(struct bench_rank *rank)
 }
 
 /* A block of the pool that all ranks map, or private memory; touched, on this rank's node. */
-int bench_ours_alloc(struct bench_rank *rank, size_t bytes, char **out)
+static int take(struct bench_rank *rank, bool shared, size_t bytes, char **out)
 {
     void *memory = NULL;
-    int rc = rank->options->shared ? shmrt_alloc(rank->comm, bytes, &memory)
-                                   : -posix_memalign(&memory, 4096, bytes);
+    int rc =
+        shared ? shmrt_alloc(rank->comm, bytes, &memory) : -posix_memalign(&memory, 4096, bytes);
     if (rc)
         return rc;
     memset(memory, 0, bytes);
@@ -124,10 +125,30 @@ int bench_ours_alloc(struct bench_rank *rank, size_t bytes, char **out)
     return 0;
 }
 
-void bench_ours_free(const struct bench_rank *rank, char *memory)
+int bench_places_take(struct bench_rank *rank)
 {
-    if (rank->options->shared)
-        shmrt_free(memory);
-    else
-        free(memory);
+    enum bench_memory memory = rank->options->memory;
+    struct bench_task largest = bench_task_of(rank->options, rank->options->last_bytes);
+    size_t payload = bench_payload_bytes(&largest), bytes = payload > 4096 ? payload : 4096;
+    int rc = 0;
+    for (int p = 0; p < (memory == BENCH_BOTH ? 2 : 1) && rc == 0; p++) {
+        struct bench_place *place = &rank->place[p];
+        place->shared = memory == BENCH_SHARED || p == 1;
+        rc = take(rank, place->shared, bytes, &place->in);
+        place->out = place->in;
+        if (rc == 0 && !largest.in_place)
+            rc = take(rank, place->shared, bytes, &place->out);
+    }
+    return rc;
+}
+
+void bench_places_give_back(struct bench_rank *rank)
+{
+    for (int p = 0; p < MAX_PLACES; p++) {
+        const struct bench_place *place = &rank->place[p];
+        void (*give_back)(void *) = place->shared ? shmrt_free : free;
+        if (place->out != place->in)
+            give_back(place->out);
+        give_back(place->in);
+    }
 }

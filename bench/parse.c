@@ -15,7 +15,8 @@ static const char usage[] =
     "the same run and, where asked for, other libraries. COLLECTIVE is allreduce, broadcast, "
     "reduce,\n"
     "allgather, reduce_scatter, alltoall, gather, scatter, sendrecv (ping-pong of ranks 0 and 1,\n"
-    "half a round trip) or barrier.\n"
+    "half a round trip), barrier, allreduce_norm (with residual and RMS norm, beside the same in\n"
+    "two calls) or create (ranks meet, and make their first all-reduce).\n"
     "\n"
     "  -n, --ranks N          processes, one pinned to each CPU where there are enough (2)\n"
     "  -t, --threads N        threads (lanes) a rank, each with a CPU where there are enough\n"
@@ -26,7 +27,9 @@ static const char usage[] =
     "      --out-of-place     separate output buffer (allreduce and reduce default to in place)\n"
     "      --buffers STATE    before each call, untimed: warm (nothing), cold (flushed from the\n"
     "                         caches), rewritten (each rank writes its input); (warm)\n"
-    "      --shared           buffers in shared memory, from shmrt_alloc\n"
+    "      --shared[=both]    buffers in shared memory, from shmrt_alloc; both: shmrt with "
+    "private\n"
+    "                         ones and shmrt_shared take turns\n"
     "      --seconds S        time for each size and contender (0.25)\n"
     "      --probe            measure the floors a second time, with code that uses nothing of\n"
     "                         shmrt: the two check each other\n"
@@ -120,6 +123,12 @@ static bool parse_buffers(const char *text, uint32_t *out)
     return found >= 0;
 }
 
+static bool parse_memory(const char *text, enum bench_memory *out)
+{
+    *out = text ? BENCH_BOTH : BENCH_SHARED;
+    return !text || !strcmp(text, "both");
+}
+
 static bool parse_number(const char *text, int *out)
 {
     char *end;
@@ -170,7 +179,6 @@ static bool take_flag(int option, struct bench_options *out)
     bool *flag = option == 'p'   ? &out->out_of_place
                  : option == 'q' ? &out->quiet
                  : option == 'v' ? &out->verbose
-                 : option == 'S' ? &out->shared
                  : option == 'P' ? &out->probe
                                  : NULL;
     if (flag)
@@ -213,6 +221,10 @@ static int take_option(int option, const char *value, struct bench_options *out)
                    : complain("peer-timeout", value, "give more than 0, at most 3600");
     case 'e':
         return take_peer(value, out);
+    case 'S':
+        return parse_memory(value, &out->memory)
+                   ? 0
+                   : complain("shared", value, "give both or nothing");
     case 'j':
         out->json_path = value;
         return 0;
@@ -234,11 +246,12 @@ static int count_sizes(const struct bench_options *o)
     return n;
 }
 
-/* What every rank takes: in, out, memcpy's target, its part of the plane. */
+/* What every rank takes: in, out, memcpy's target, its part of the plane; more pairs of buffers. */
 static bool fits_memory(const struct bench_options *o)
 {
     struct bench_task largest = bench_task_of(o, o->last_bytes);
-    double wanted = 4.0 * (double)bench_payload_bytes(&largest) * o->ranks;
+    int pairs = 2 + (o->memory == BENCH_BOTH) + (o->collective == BENCH_ALLREDUCE_NORM);
+    double wanted = 2.0 * pairs * (double)bench_payload_bytes(&largest) * o->ranks;
     unsigned long long kib = 0;
     char line[128];
     FILE *file = fopen("/proc/meminfo", "re");
@@ -266,6 +279,9 @@ static int check(struct bench_options *o)
         o->first_bytes = o->last_bytes = 0;
     if (o->op == SHMRT_AVG && o->dtype > SHMRT_FLOAT16)
         return complain("op", "avg", "the average of integers is not defined");
+    if (o->collective == BENCH_ALLREDUCE_NORM &&
+        (o->op != SHMRT_SUM || o->dtype == SHMRT_FLOAT64 || o->dtype > SHMRT_FLOAT16))
+        return complain("collective", name, "takes sums of fp32, bf16 or fp16");
     if (o->first_bytes % shmrt_dtype_bytes(o->dtype))
         return complain("sizes", "", "the first size is not a whole number of elements");
     if (count_sizes(o) > MAX_SIZES)
@@ -283,7 +299,7 @@ int bench_parse(int argc, char **argv, struct bench_options *out)
         {"op", required_argument, NULL, 'o'},
         {"out-of-place", no_argument, NULL, 'p'},
         {"buffers", required_argument, NULL, 'b'},
-        {"shared", no_argument, NULL, 'S'},
+        {"shared", optional_argument, NULL, 'S'},
         {"seconds", required_argument, NULL, 'T'},
         {"probe", no_argument, NULL, 'P'},
         {"peer", required_argument, NULL, 'e'},

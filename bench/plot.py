@@ -45,7 +45,7 @@ def series_of(report: dict) -> dict[str, dict]:
 def title_of(report: dict) -> str:
     o, machine, library = report["options"], report["machine"], report["library"]
     state = "in place" if o["in_place"] else "out of place"
-    where = " in shared memory" if o["shared"] else ""
+    where = {True: " in shared memory", "both": ", private and shared"}.get(o["shared"], "")
     return (
         f"{o['collective']}, {o['op']} of {o['dtype']}, {o['ranks']} ranks of {library['lanes']} lane(s), "
         f"{state}, {o['buffers']} buffers{where}\n{machine['cpu']}, {machine['cores']} cores, "
@@ -54,7 +54,7 @@ def title_of(report: dict) -> str:
 
 
 def add_floor(series: dict[str, dict], report: dict) -> None:
-    rows = [row for row in report["ratios"] if row["floor_us"]]
+    rows = [row for row in report["ratios"] if row["floor_us"] and row["contender"] == "shmrt"]
     if rows:
         series[COMPOSITE] = {
             "kind": "floor",
@@ -77,17 +77,17 @@ def draw(report: dict, picture: str) -> None:
     series = series_of(report)
     add_floor(series, report)
     figure, (times, rates) = pyplot.subplots(1, 2, figsize=(15, 7.5), layout="constrained")
-    colors: dict[str, str] = {"shmrt": "black", COMPOSITE: "dimgray"}
+    colors: dict[str, str] = {"shmrt": "black", COMPOSITE: "dimgray", "shmrt_shared": "crimson"}
     for name, one in series.items():
         kind = one["kind"]
         # What the probe measures again has the colour of what it checks.
-        color = colors.setdefault(name.removeprefix("probe."), f"C{(len(colors) - 2) % 10}")
+        color = colors.setdefault(name.removeprefix("probe."), f"C{(len(colors) - 3) % 10}")
         look = {"lw": WIDTHS[kind], "ms": 4, "color": color, "label": name}
         if len(one["bytes"]) == 1:
             look["marker"] = "o"
         times.plot(one["bytes"], one["median"], STYLES[kind], **look)
         if kind == "library":
-            times.fill_between(one["bytes"], one["best"], one["median"], color="black", alpha=0.15)
+            times.fill_between(one["bytes"], one["best"], one["median"], color=color, alpha=0.15)
         if any(one["moved"]):
             rate = [moved / us / 1e3 for moved, us in zip(one["moved"], one["median"], strict=True)]
             rates.plot(one["bytes"], rate, STYLES[kind], **look)

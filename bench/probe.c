@@ -30,8 +30,9 @@ static const char *const probe_names[FLOORS] = {
 /* One mapping of all processes; the parts lie behind it. */
 struct field {
     _Alignas(256) uint32_t count; /* arrivals at the barrier, for ever */
-    _Alignas(256) uint32_t ball;  /* of the round trip */
-    int batch;                    /* process 0 */
+    _Alignas(256) uint32_t call;  /* of the round trip: process 0 */
+    _Alignas(256) uint32_t echo;  /* process 1, on its own line */
+    _Alignas(256) int batch;      /* process 0 */
     int samples;
     int found;
     double us[SHMRT_MAX_RANKS][MOST_SAMPLES];
@@ -84,15 +85,23 @@ static void write_lines(unsigned char *to, size_t bytes)
         words[i * 8] = i;
 }
 
+/* Process 0 writes its line, process 1 answers on its own. */
 static void bounce(struct prober *p, int calls)
 {
-    uint32_t *ball = &p->field->ball;
-    uint32_t mine = p->rank == 0 ? 0 : 1;
-    for (int i = 0; i < calls && p->rank < 2; i++) {
-        for (int spins = 0; (__atomic_load_n(ball, __ATOMIC_ACQUIRE) & 1) != mine; spins++)
+    struct field *f = p->field;
+    if (p->rank > 1)
+        return;
+    uint32_t *own = p->rank ? &f->echo : &f->call;
+    const uint32_t *other = p->rank ? &f->call : &f->echo;
+    for (uint32_t last = *own + (uint32_t)calls; *own != last;) {
+        uint32_t next = *own + 1;
+        if (p->rank == 0)
+            __atomic_store_n(own, next, __ATOMIC_RELEASE);
+        for (int spins = 0; __atomic_load_n(other, __ATOMIC_ACQUIRE) != next; spins++)
             if (spins > 4000)
                 sched_yield();
-        __atomic_store_n(ball, mine ^ 1, __ATOMIC_RELEASE);
+        if (p->rank == 1)
+            __atomic_store_n(own, next, __ATOMIC_RELEASE);
     }
 }
 

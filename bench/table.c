@@ -39,10 +39,11 @@ static double ratio(double us, double to_us)
     return us > 0 && to_us > 0 ? us / to_us : 0;
 }
 
-struct bench_ratios bench_ratios_at(const struct bench_report *report, size_t bytes)
+struct bench_ratios bench_ratios_at(const struct bench_report *report, const char *contender,
+                                    size_t bytes)
 {
     struct bench_ratios out = {0};
-    double own_us = median(report, "shmrt", bytes), copy_us = median(report, "memcpy", bytes);
+    double own_us = median(report, contender, bytes), copy_us = median(report, "memcpy", bytes);
     double read_us = median(report, "remote_read", bytes), peer_us = 0;
     double write_us = median(report, "remote_write", bytes);
     out.memcpy_x = ratio(own_us, copy_us);
@@ -60,6 +61,15 @@ struct bench_ratios bench_ratios_at(const struct bench_report *report, size_t by
     }
     out.best_peer_x = ratio(own_us, peer_us);
     return out;
+}
+
+/* Whether the library has more than one contender, whose rows need a name. */
+static bool is_one_of_several(const struct bench_report *report)
+{
+    int ours = 0;
+    for (int c = 0; c < report->rank->contender_count; c++)
+        ours += report->rank->contenders[c].kind == BENCH_LIBRARY;
+    return ours > 1;
 }
 
 static void print_peers(const struct bench_report *report)
@@ -88,7 +98,9 @@ static void print_task(const struct bench_rank *rank)
     if (t->collective != BENCH_BARRIER)
         printf(", %s, %s, %s buffers%s", shmrt_dtype_name(o->dtype),
                t->in_place ? "in place" : "out of place", bench_buffers_name(t->buffers),
-               o->shared ? " in shared memory" : "");
+               o->memory == BENCH_SHARED ? " in shared memory"
+               : o->memory == BENCH_BOTH ? ", private and shared"
+                                         : "");
     printf(", %d rank%s of %d lane%s, %s kernels\n", o->ranks, o->ranks > 1 ? "s" : "", lanes,
            lanes > 1 ? "s" : "", shmrt_comm_kernel(rank->comm));
 }
@@ -97,8 +109,10 @@ void bench_print_head(const struct bench_report *report)
 {
     const struct bench_rank *rank = report->rank;
     const struct bench_machine *m = &report->machine;
-    char cpus[256];
+    char cpus[256], tuning[256];
     print_task(rank);
+    shmrt_comm_tuning(rank->comm, tuning, sizeof tuning);
+    printf("%s\n", tuning);
     printf("%s, %d core%s, %d CPU%s, %d NUMA node%s, %s\n%s; reading the clock takes %.0f ns\n",
            m->cpu, m->cores, m->cores == 1 ? "" : "s", m->cpus, m->cpus == 1 ? "" : "s",
            m->numa_nodes, m->numa_nodes == 1 ? "" : "s", m->kernel, m->caches, m->clock_ns);
@@ -108,7 +122,10 @@ void bench_print_head(const struct bench_report *report)
                r + 1 == rank->options->ranks || r % 6 == 5 ? "\n" : ", ");
     }
     print_peers(report);
-    printf("\n%10s %11s %11s %11s %9s %9s %11s %8s  %s\n", "size", "median us", "best us", "p99 us",
+    printf("\n");
+    if (is_one_of_several(report))
+        printf("%-22s", "contender");
+    printf("%10s %11s %11s %11s %9s %9s %11s %8s  %s\n", "size", "median us", "best us", "p99 us",
            "GB/s", "x memcpy", "x roundtrip", "x floor", "x best peer");
 }
 
@@ -120,14 +137,13 @@ static void print_ratio(double x, int width)
         printf(" %*s", width, "-");
 }
 
-void bench_print_row(const struct bench_report *report, size_t bytes)
+static void print_own(const struct bench_report *report, const struct bench_result *own)
 {
     char size[24];
-    const struct bench_result *own = bench_find(report, "shmrt", bytes);
-    struct bench_ratios r = bench_ratios_at(report, bytes);
-    if (!own)
-        return;
-    printf("%10s %11.3f %11.3f", bench_size_text(bytes, size), own->median_us, own->best_us);
+    struct bench_ratios r = bench_ratios_at(report, own->contender, own->bytes);
+    if (is_one_of_several(report))
+        printf("%-22s", own->contender);
+    printf("%10s %11.3f %11.3f", bench_size_text(own->bytes, size), own->median_us, own->best_us);
     if (own->singles > 0)
         printf(" %11.3f", own->p99_us);
     else
@@ -139,6 +155,13 @@ void bench_print_row(const struct bench_report *report, size_t bytes)
     if (r.best_peer)
         printf("  %.2f %s", r.best_peer_x, r.best_peer);
     printf("\n");
+}
+
+void bench_print_row(const struct bench_report *report, size_t bytes)
+{
+    for (size_t i = 0; i < report->count; i++)
+        if (report->results[i].bytes == bytes && report->results[i].kind == BENCH_LIBRARY)
+            print_own(report, &report->results[i]);
     fflush(stdout);
 }
 
@@ -180,8 +203,7 @@ void bench_print_tail(const struct bench_report *report)
         if (bytes == 0)
             break;
     }
-    if (report->rank->task.collective != BENCH_BARRIER &&
-        bench_payload_bytes(&report->rank->task) != report->rank->bytes)
+    if (report->rank->bytes > 0 && bench_payload_bytes(&report->rank->task) != report->rank->bytes)
         printf("memcpy, remote_read and remote_write move %zu times the size: what a rank hands "
                "in or gets out\n",
                bench_payload_bytes(&report->rank->task) / report->rank->bytes);

@@ -17,8 +17,8 @@ enum { PRIME = 127, EXACT_IN_BF16 = 256, LINE_BYTES = 64 };
 const char *bench_collective_name(uint32_t collective)
 {
     static const char *const names[BENCH_COLLECTIVE_COUNT] = {
-        "allreduce", "broadcast", "reduce",  "allgather", "reduce_scatter",
-        "alltoall",  "gather",    "scatter", "sendrecv",  "barrier"};
+        "allreduce", "broadcast", "reduce",   "allgather", "reduce_scatter", "alltoall",
+        "gather",    "scatter",   "sendrecv", "barrier",   "allreduce_norm", "create"};
     return collective < BENCH_COLLECTIVE_COUNT ? names[collective] : NULL;
 }
 
@@ -53,6 +53,8 @@ static void blocks(const struct bench_task *task, uint32_t rank, size_t *in, siz
     size_t is_root = rank == task->root, is_pair = rank < 2, all = task->ranks;
     switch (task->collective) {
     case BENCH_ALLREDUCE:
+    case BENCH_ALLREDUCE_NORM:
+    case BENCH_CREATE:
         *in = *out = 1;
         return;
     case BENCH_BROADCAST:

@@ -32,6 +32,8 @@ enum bench_collective {
     BENCH_SENDRECV, /* ranks 0 and 1: there and back, which counts as two calls; others do nothing
                      */
     BENCH_BARRIER,
+    BENCH_ALLREDUCE_NORM, /* with residual and norm; of shmrt alone */
+    BENCH_CREATE,         /* ranks meet, and make one all-reduce; of shmrt alone */
     BENCH_COLLECTIVE_COUNT
 };
 

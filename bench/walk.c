@@ -28,7 +28,7 @@ static int verify_all(struct bench_rank *rank)
 {
     for (int c = 0; c < rank->contender_count; c++) {
         const struct bench_contender *contender = &rank->contenders[c];
-        rank->current = c;
+        bench_choose(rank, c);
         int rc = 0;
         if (contender->kind == BENCH_PEER)
             rc = bench_host_verify(rank, c);
@@ -123,14 +123,14 @@ static void choose_settings(const struct bench_options *o, char lanes[32], char 
         snprintf(lanes, 32, "lanes=%d", o->threads);
         settings[n++] = lanes;
     }
-    if (o->shared && needed > DEFAULT_POOL_BYTES) {
+    if (o->memory != BENCH_PRIVATE && needed > DEFAULT_POOL_BYTES) {
         snprintf(pool, 32, "pool=%zu", needed);
         settings[n++] = pool;
     }
     settings[n] = NULL;
 }
 
-static int join(struct bench_rank *rank, const char *job)
+static int join(struct bench_rank *rank)
 {
     struct shmrt_error error;
     char lanes[32], pool[32];
@@ -138,7 +138,7 @@ static int join(struct bench_rank *rank, const char *job)
     const struct bench_options *o = rank->options;
     choose_settings(o, lanes, pool, settings);
     struct shmrt_params params = {
-        .rank = rank->rank, .size = o->ranks, .job = job, .settings = settings, .log = hear};
+        .rank = rank->rank, .size = o->ranks, .job = rank->job, .settings = settings, .log = hear};
     if (shmrt_comm_create(&params, &rank->comm, &error) == 0)
         return 0;
     fprintf(stderr, "shm-bench: rank %d: %s\n", rank->rank, error.text);
@@ -149,10 +149,8 @@ static int take_buffers(struct bench_rank *rank)
 {
     struct bench_task largest = bench_task_of(rank->options, rank->options->last_bytes);
     size_t payload = bench_payload_bytes(&largest), bytes = payload > 4096 ? payload : 4096;
-    int rc = bench_ours_alloc(rank, bytes, &rank->in);
-    rank->out = rank->in;
-    if (rc == 0 && !largest.in_place)
-        rc = bench_ours_alloc(rank, bytes, &rank->out);
+    int rc = bench_places_take(rank);
+    rc = rc ? rc : bench_norm_take(rank);
     if (rc == 0 && (rc = -posix_memalign((void **)&rank->copy, 4096, bytes)) == 0)
         memset(rank->copy, 0, bytes);
     if (rank->plane) /* on this rank's node */
@@ -162,9 +160,9 @@ static int take_buffers(struct bench_rank *rank)
 
 static void free_buffers(struct bench_rank *rank)
 {
-    if (rank->out != rank->in)
-        bench_ours_free(rank, rank->out);
-    bench_ours_free(rank, rank->in);
+    (void)bench_create_prepare(rank);
+    bench_norm_give_back(rank);
+    bench_places_give_back(rank);
     free(rank->copy);
 }
 
@@ -199,7 +197,8 @@ int bench_walk(struct bench_rank *rank, const char *job, const struct bench_resu
     int rc = bench_pin(rank->shared->cpus[rank->rank], BENCH_CPU_WORDS);
     if (rc)
         return fail(rank, rc, "can't be pinned");
-    int status = join(rank, job);
+    rank->job = job;
+    int status = join(rank);
     if (status)
         return status;
     if ((rc = take_buffers(rank)) != 0)

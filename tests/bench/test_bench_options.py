@@ -28,6 +28,9 @@ import pytest
         (["allreduce", "--plot", "times.txt"], ".svg"),
         (["allreduce", "--sizes", "512G", "-n", "64"], "GiB"),
         (["sendrecv", "-n", "1"], "two ranks"),
+        (["allreduce", "--shared=some"], "both or nothing"),
+        (["allreduce_norm", "--dtype", "int32"], "fp32, bf16 or fp16"),
+        (["allreduce_norm", "--op", "max"], "sums"),
         (["allreduce", "--nonsense"], "--help"),
     ],
 )
@@ -40,7 +43,9 @@ def test_refused(bench, words, said):
 def test_help_names_every_collective_and_option(bench):
     done = bench.run("--help")
     assert done.returncode == 0 and done.stderr == ""
-    for word in ("allreduce", "reduce_scatter", "sendrecv", "--buffers", "--probe", "--peer", "--plot", "remote_write"):
+    for word in ("allreduce", "reduce_scatter", "sendrecv", "allreduce_norm", "create", "remote_write"):
+        assert word in done.stdout
+    for word in ("--buffers", "--shared", "--probe", "--peer", "--plot"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
 

@@ -90,6 +90,40 @@ def test_buffers_in_shared_memory(bench, collective):
     assert report["options"]["shared"] is True and len(rows(report, "shmrt")) == 3
 
 
+def test_private_and_shared_buffers_take_turns(bench):
+    report = bench.report("allreduce", "--sizes", "64:256K:64", "--shared=both")
+    assert report["options"]["shared"] == "both"
+    us = {(row["contender"], row["bytes"]): row["median_us"] for row in report["results"]}
+    for ratio in report["ratios"]:
+        own, copy = us[ratio["contender"], ratio["bytes"]], us["memcpy", ratio["bytes"]]
+        assert ratio["memcpy"] == pytest.approx(own / copy, rel=0.01)
+    assert [ratio["contender"] for ratio in report["ratios"]] == ["shmrt", "shmrt_shared"] * 3
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("place", [[], ["--out-of-place"], ["--shared=both"]])
+def test_norm_fused_and_in_two_calls(bench, dtype, place):
+    # 6144 elements of 32 bits are two rows of 3072, 12288 of 16 bits three of the longest.
+    report = bench.report("allreduce_norm", "-n", 3, "--sizes", "64:24K:384", "--dtype", dtype, *place)
+    wanted = {"shmrt", "shmrt_unfused"}
+    wanted |= {"shmrt_shared", "shmrt_unfused_shared"} if "--shared=both" in place else set()
+    assert {row["contender"] for row in report["results"] if row["kind"] == "library"} == wanted
+    assert all(len(rows(report, name)) == 2 for name in wanted)
+
+
+def test_creation_is_measured(bench):
+    report = bench.report("create", "-n", 3, "--sizes", "4K")
+    assert {row["contender"] for row in report["results"]} == {"shmrt", "roundtrip", "forkjoin"}
+    assert all(row["batch"] == 1 for row in rows(report, "shmrt"))  # destroying is not timed
+
+
+def test_the_thresholds_are_told(bench):
+    report = bench.report("allreduce", "--sizes", "64")
+    assert "one-shot up to" in report["library"]["tuning"]
+    done = bench.run("allreduce", "--sizes", "64", "--seconds", "0.001", env={"SHMRT_ONESHOT_MAX": "8192"})
+    assert "one-shot up to 8192 bytes" in done.stdout
+
+
 def test_the_probe_measures_the_floors_again(bench):
     report = bench.report("allreduce", "--sizes", "64:4K:64", "--probe")
     for floor in FLOORS:
