@@ -4,6 +4,12 @@
 
 #include <errno.h>
 
+/*
+ * What is finished at once: still in the second-level cache, and seldom. A rank that finishes posts
+ * nothing, so that the others wait.
+ */
+enum { FINISH_BYTES = 256 * 1024 };
+
 bool shmrt_lane_has_all(struct shmrt_lane *l, size_t flag_offset, uint64_t value)
 {
     for (; l->peer < l->group->sync.size; l->peer++) {
@@ -92,7 +98,9 @@ void shmrt_lane_finish(struct shmrt_lane *l, size_t end)
     if (!finish->fn)
         return;
     size_t whole = end / finish->unit * finish->unit;
-    if (whole > l->finished)
-        finish->fn(finish->arg, l->slice.begin + l->finished, whole - l->finished);
-    l->finished = whole > l->finished ? whole : l->finished;
+    size_t left = (whole - l->finished) * l->call->plan->coll->element_bytes;
+    if (whole <= l->finished || (left < FINISH_BYTES && end < l->slice.count))
+        return;
+    finish->fn(finish->arg, l->slice.begin + l->finished, whole - l->finished);
+    l->finished = whole;
 }
