@@ -29,6 +29,9 @@ namespace
 
 using Clock = std::chrono::steady_clock;
 
+constexpr const char *POOL_IS_FULL = "no room in the pool: in private memory";
+constexpr const char *POOL_IS_OFF = "the pool is off: in private memory";
+
 double seconds_since(Clock::time_point start)
 {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -110,18 +113,19 @@ const char *operator_name(Operator which)
  */
 DefaultComm::Entry::Entry(DefaultComm &comm, const char *what) : comm_(comm)
 {
-    if (comm.caller_ == std::this_thread::get_id())
+    const std::thread::id self = std::this_thread::get_id();
+    if (comm.caller_.load(std::memory_order_relaxed) == self)
         throw_error(EDEADLK, std::string(what) +
                                  " was called by a signal or log handler while this very thread is "
                                  "in a collective; there only rank(), size(), is_initialized() "
                                  "and finalize() may be called, or an exception raised");
     comm.call_.lock();
-    comm.caller_ = std::this_thread::get_id();
+    comm.caller_.store(self, std::memory_order_relaxed);
 }
 
 DefaultComm::Entry::~Entry()
 {
-    comm_.caller_ = std::thread::id();
+    comm_.caller_.store(std::thread::id(), std::memory_order_relaxed);
     comm_.call_.unlock();
 }
 
@@ -173,7 +177,7 @@ void DefaultComm::abort(const char *reason)
 
 void DefaultComm::destroy()
 {
-    if (caller_ == std::this_thread::get_id()) {
+    if (caller_.load(std::memory_order_relaxed) == std::this_thread::get_id()) {
         abort("shmrt.finalize() was called by a handler while this rank was in a collective");
         return;
     }
@@ -260,6 +264,32 @@ void DefaultComm::barrier()
         fail(*shmrt_comm_error(comm_));
 }
 
+/* call_ is held and comm_ is there. What @comm_ died of is a failure, however it is asked. */
+void *DefaultComm::take_block(std::size_t bytes, bool strict)
+{
+    void *block = nullptr;
+    const int rc = shmrt_alloc(comm_, bytes, &block);
+    if (rc == 0)
+        return block;
+    if (strict || (rc != -ENOMEM && rc != -ENOTSUP))
+        fail(*shmrt_comm_error(comm_));
+    stats_.fallbacks[rc == -ENOMEM ? POOL_IS_FULL : POOL_IS_OFF]++;
+    return nullptr;
+}
+
+void *DefaultComm::alloc(std::size_t bytes, bool strict)
+{
+    const Entry entry(*this, "shmrt.empty()");
+    check_alive("shmrt.empty()");
+    return take_block(bytes, strict);
+}
+
+void *DefaultComm::alloc_result(std::size_t bytes, Operator which)
+{
+    const Entry entry(*this, operator_name(which));
+    return comm_ && shmrt_comm_size(comm_) > 1 ? take_block(bytes, false) : nullptr;
+}
+
 void DefaultComm::count_fallback(const char *reason, double seconds)
 {
     const Entry entry(*this, reason);
@@ -272,6 +302,7 @@ Stats DefaultComm::stats()
     const Entry entry(*this, "shmrt.stats()");
     check_alive("shmrt.stats()");
     shmrt_comm_counters(comm_, &stats_.counters);
+    shmrt_comm_pool_stats(comm_, &stats_.pool);
     return stats_;
 }
 
@@ -284,6 +315,9 @@ Facts DefaultComm::facts()
     facts.size = shmrt_comm_size(comm_);
     facts.lanes = shmrt_comm_lanes(comm_);
     facts.kernel = shmrt_comm_kernel(comm_);
+    facts.tuning.resize(shmrt_comm_tuning(comm_, nullptr, 0));
+    shmrt_comm_tuning(comm_, facts.tuning.data(), facts.tuning.size() + 1);
+    shmrt_comm_pool_stats(comm_, &facts.pool);
     facts.verify_code = shmrt_comm_verify(comm_, &facts.proof);
     return facts;
 }

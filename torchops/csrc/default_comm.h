@@ -48,6 +48,7 @@ struct Request {
 
 struct Stats {
     shmrt_counters counters{};
+    shmrt_pool_stats pool{};
     std::array<std::uint64_t, static_cast<std::size_t>(Operator::COUNT)> calls{};
     std::map<std::string, std::uint64_t> fallbacks;
     double seconds = 0;
@@ -59,6 +60,8 @@ struct Facts {
     int size = 0;
     int lanes = 0;
     std::string kernel;
+    std::string tuning;
+    shmrt_pool_stats pool{};
     shmrt_placement_proof proof{};
     int verify_code = 0;
 };
@@ -87,6 +90,15 @@ class DefaultComm
                    Operator which);
     void allreduce_norm(const shmrt_norm_args &args, Operator which);
     void barrier();
+
+    /**
+     * A block of the pool. nullptr, counted as a fallback, where the pool has no room or is off,
+     * unless @strict: then that is a failure as any other.
+     */
+    void *alloc(std::size_t bytes, bool strict);
+    /** The same for what a reduction will write; nullptr too where there is no other rank. */
+    void *alloc_result(std::size_t bytes, Operator which);
+
     Stats stats();
     Facts facts();
 
@@ -112,12 +124,14 @@ class DefaultComm
 
     void abort(const char *reason);
     void check_alive(const char *what);
+    void *take_block(std::size_t bytes, bool strict);
     void check_unforked(const char *what) const;
     [[noreturn]] void fail(const shmrt_error &error);
 
     std::mutex call_;  /* held through each use of comm_: one thread at a time */
     std::mutex state_; /* guards comm_ and request_ themselves; never held while waiting */
-    std::atomic<std::thread::id> caller_; /* who holds call_ */
+    /* Who holds call_. Each thread only looks for itself, and what it has written it sees. */
+    std::atomic<std::thread::id> caller_;
     shmrt_comm *comm_ = nullptr;
     std::optional<Request> request_;
     Stats stats_;                  /* under call_ */

@@ -7,9 +7,9 @@
 #include "default_comm.h"
 #include "errors.h"
 #include "operators.h"
+#include "pool.h"
 
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
 
 #include <utility>
 
@@ -53,6 +53,24 @@ std::optional<std::pair<int, int>> rank_and_size()
     return std::pair{request->rank, request->size};
 }
 
+at::Tensor empty_strided(const std::vector<int64_t> &sizes, const std::vector<int64_t> &strides,
+                         at::ScalarType dtype, bool strict)
+{
+    const Released without_gil;
+    return new_shared(sizes, strides, dtype, strict);
+}
+
+py::dict pool_dict(const shmrt_pool_stats &pool)
+{
+    py::dict out;
+    out["limit"] = pool.limit_bytes;
+    out["taken"] = pool.taken_bytes;
+    out["used"] = pool.used_bytes;
+    out["peak"] = pool.peak_bytes;
+    out["refused"] = pool.refused;
+    return out;
+}
+
 py::dict stats()
 {
     const Stats stats = released([](DefaultComm &comm) { return comm.stats(); });
@@ -64,11 +82,14 @@ py::dict stats()
     out["bytes"] = stats.counters.bytes;
     out["oneshot_calls"] = stats.counters.oneshot_calls;
     out["pipelined_calls"] = stats.counters.pipelined_calls;
+    out["shared_calls"] = stats.counters.shared_calls;
     out["wait_seconds"] = static_cast<double>(stats.counters.wait_ns) * 1e-9;
+    out["late_seconds"] = static_cast<double>(stats.counters.late_ns) * 1e-9;
     out["sleeps"] = stats.counters.sleeps;
     out["seconds"] = stats.seconds;
     out["operators"] = calls;
     out["fallbacks"] = stats.fallbacks;
+    out["pool"] = pool_dict(stats.pool);
     return out;
 }
 
@@ -84,6 +105,8 @@ py::dict facts()
     out["size"] = facts.size;
     out["kernel"] = facts.kernel;
     out["lanes"] = facts.lanes;
+    out["tuning"] = facts.tuning;
+    out["pool"] = pool_dict(facts.pool);
     out["nodes"] = nodes;
     out["bound"] = facts.proof.bound;
     out["pages"] = facts.proof.pages;
@@ -110,6 +133,8 @@ PYBIND11_MODULE(_C, module)
     module.def("barrier", [] { released([](DefaultComm &comm) { comm.barrier(); }); });
     module.def("rank_and_size", &rank_and_size);
     module.def("rank_and_size_from_env", &rank_and_size_from_env);
+    module.def("empty_strided", &empty_strided);
+    module.def("is_shared", &is_shared);
     module.def("stats", &stats);
     module.def("facts", &facts);
     module.def("options", &describe_options);

@@ -9,6 +9,7 @@
 #include "reduce.h"
 
 #include "errors.h"
+#include "pool.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/LegacyTypeDispatch.h>
@@ -148,11 +149,12 @@ at::Tensor reduce(const at::Tensor &self, shmrt_op op, Operator which)
     const Released released;
     const at::AutoDispatchBelowADInplaceOrView below;
     const shmrt_dtype dtype = checked_dtype(self, which);
-    at::Tensor out = at::empty_like(self);
     if (!self.is_contiguous()) {
+        at::Tensor out = at::empty_like(self);
         out.copy_(reduce_copy(self, dtype, op, which));
         return out;
     }
+    at::Tensor out = new_result(self, which);
     DefaultComm::get().allreduce(self.const_data_ptr(), out.mutable_data_ptr(),
                                  static_cast<size_t>(self.numel()), dtype, op, which);
     return out;

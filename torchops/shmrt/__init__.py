@@ -30,6 +30,7 @@ from ._lifetime import (
     size,
     vector_kernel_level,
 )
+from ._memory import empty, empty_like, is_shared, zeros
 from ._ops import all_reduce, barrier, inference_all_reduce
 from ._report import Report, report, stats
 
@@ -43,16 +44,20 @@ __all__ = [
     "Report",
     "all_reduce",
     "barrier",
+    "empty",
+    "empty_like",
     "finalize",
     "fuse_all_reduce_norm",
     "inference_all_reduce",
     "init",
     "initialize",
     "is_initialized",
+    "is_shared",
     "options",
     "rank",
     "report",
     "size",
     "stats",
     "vector_kernel_level",
+    "zeros",
 ]
