@@ -34,7 +34,6 @@ from ._memory import empty, empty_like, is_shared, zeros
 from ._ops import all_reduce, barrier, inference_all_reduce
 from ._report import Report, report, stats
 
-_C.register_operators()
 fuse_if_environment_says()
 
 __version__ = _C.version()

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operators under Python names. All of them may stand inside torch.compile(fullgraph=True)."""
+"""The operators, defined on import, under Python names. All of them may stand inside torch.compile(fullgraph=True)."""
 
 import torch
 
 from . import _C
+
+_C.register_operators()
+
+# The very overloads: torch.ops.shmrt.name would look each part up in every call.
+_all_reduce = torch.ops.shmrt.all_reduce.default
+_all_reduce_ = torch.ops.shmrt.all_reduce_.default
 
 
 def all_reduce(tensor: torch.Tensor, op: str = "sum") -> torch.Tensor:
@@ -12,12 +18,12 @@ def all_reduce(tensor: torch.Tensor, op: str = "sum") -> torch.Tensor:
     Every rank calls it, in the same order, with the same shape, dtype and op: sum, min, max, prod
     or avg (floats only). All ranks get the same bits. Strides are private to a rank.
     """
-    return torch.ops.shmrt.all_reduce_(tensor, op)
+    return _all_reduce_(tensor, op)
 
 
 def inference_all_reduce(tensor: torch.Tensor, op: str = "sum") -> torch.Tensor:
     """The same into a new tensor; `tensor` is only read. Differentiable for sum and avg."""
-    return torch.ops.shmrt.all_reduce(tensor, op)
+    return _all_reduce(tensor, op)
 
 
 def barrier() -> None:
