@@ -74,6 +74,17 @@ def test_long_results_are_shared(ranks, size):
     assert ranks(size).call(results) == [[]] * size
 
 
+def fused() -> list[bool]:
+    x, weight = term(shmrt.rank(), LONG, "float32"), torch.ones(LONG[1])
+    norm, total = torch.ops.shmrt.all_reduce_add_rms_norm(x, None, weight, 1e-6)
+    return [shmrt.is_shared(total), shmrt.is_shared(norm), same_bits(total, expected(2, LONG, "float32"))]
+
+
+def test_the_total_before_a_norm_is_shared(ranks):
+    """The norm is made by each rank itself, so it need not be."""
+    assert ranks(2).call(fused) == [[True, False, True]] * 2
+
+
 def reduced_where_they_lie(op: str) -> list[str]:
     bad = []
     x, y = shmrt.empty(LONG), torch.empty(LONG)
@@ -329,15 +340,18 @@ held = []
 
 
 def in_a_child() -> int:
-    """A child does not have the memory; it may drop the tensors, and make its own communicator."""
+    """A child does not have the memory, and may drop the tensors. Its own pool may lie at the same address."""
     shmrt.init()
     held.extend((shmrt.zeros(1 << 20), OUT_OF_PLACE(torch.ones(LONG))))
     pid = os.fork()
     if pid == 0:
+        good = not shmrt.is_shared(held[0])
+        shmrt.init(0, 1, job=f"child-{os.getpid()}", settings={"lanes": 1})
+        own = shmrt.zeros(1 << 20)
         held.clear()
         gc.collect()
-        shmrt.init(0, 1, job=f"child-{os.getpid()}", settings={"lanes": 1})
-        good = shmrt.is_shared(shmrt.zeros(1 << 20)) and shmrt.all_reduce(torch.ones(1)).item() == 1
+        good = good and own.data_ptr() != shmrt.zeros(1 << 20).data_ptr() and shmrt.is_shared(own)
+        good = good and shmrt.all_reduce(torch.ones(1)).item() == 1
         shmrt.finalize()
         os._exit(0 if good else 1)
     _, status = os.waitpid(pid, 0)

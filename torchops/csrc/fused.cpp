@@ -15,6 +15,7 @@
 #include "fused.h"
 
 #include "errors.h"
+#include "pool.h"
 #include "reduce.h"
 
 #include <ATen/ATen.h>
@@ -176,7 +177,7 @@ std::tuple<Tensor, Tensor> work(Inputs in)
     const at::AutoDispatchBelowADInplaceOrView below;
     const shmrt_dtype dtype = check(in);
     const double copying = make_contiguous(in);
-    Tensor out = new_result(in), sum = new_result(in);
+    Tensor out = new_result(in), sum = shmrt::new_result(in.x, in.which);
     run(in, dtype, sum, out);
     if (copying >= 0)
         DefaultComm::get().count_fallback(COPIED, copying);
