@@ -212,7 +212,8 @@ static void sizes(void **state)
         [BENCH_REDUCE] = {1, 1, 1, 0},         [BENCH_ALLGATHER] = {1, 4, 1, 4},
         [BENCH_REDUCE_SCATTER] = {4, 1, 4, 1}, [BENCH_ALLTOALL] = {4, 4, 4, 4},
         [BENCH_GATHER] = {1, 4, 1, 0},         [BENCH_SCATTER] = {4, 1, 0, 1},
-        [BENCH_SENDRECV] = {0, 0, 1, 1},       [BENCH_BARRIER] = {0, 0, 0, 0}};
+        [BENCH_SENDRECV] = {0, 0, 1, 1},       [BENCH_BARRIER] = {0, 0, 0, 0},
+        [BENCH_ALLREDUCE_NORM] = {1, 1, 1, 1}, [BENCH_CREATE] = {1, 1, 1, 1}};
     for (uint32_t c = 0; c < BENCH_COLLECTIVE_COUNT; c++) {
         t.collective = c;
         assert_int_equal(bench_in_bytes(&t, 2), 80 * wanted[c][0]);
