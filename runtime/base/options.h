@@ -15,13 +15,13 @@ enum { SHMRT_KERNEL_NAME_BYTES = 16 };
 #define SHMRT_AUTO UINT64_MAX /* of an option: "auto" */
 
 struct shmrt_options {
-    uint64_t segment_bytes;     /* shared memory of a rank, all lanes together */
-    uint64_t pool_bytes;        /* limit of a rank's memory for tensors; 0: none */
-    uint64_t chunk_bytes;       /* two-shot: bytes of a rank's part in a round; 0: fitted */
-    uint64_t oneshot_max_bytes; /* largest vector that goes one-shot; or SHMRT_AUTO */
+    uint64_t segment_bytes;      /* shared memory of a rank, all lanes together */
+    uint64_t pool_bytes;         /* limit of a rank's memory for tensors; 0: none */
+    uint64_t chunk_bytes;        /* two-shot: bytes of a rank's part in a round; 0: fitted */
+    uint64_t oneshot_max_bytes;  /* largest vector that goes one-shot; or SHMRT_AUTO */
     uint64_t exchange_max_bytes; /* largest all-reduce in one pass; or SHMRT_AUTO */
     uint64_t lane_bytes;         /* one lane for each of these; or SHMRT_AUTO */
-    uint64_t lanes;             /* 0: as many as the rank with the fewest OpenMP threads has */
+    uint64_t lanes;              /* 0: as many as the rank with the fewest OpenMP threads has */
     uint64_t timeout_ms;
     uint64_t rendezvous_timeout_ms;
     uint64_t warn_ms;
