@@ -230,7 +230,8 @@ def print_prediction(name: str, machine: Machine, rows: list[tuple]) -> None:
         f"{machine.far_x:g} times as long; {machine.link_gbps:g} GB/s a direction between sockets; "
         f"{machine.socket_gbps:g} GB/s between the caches of a socket; an OpenMP region takes {machine.fork_us:g} us.\n"
     )
-    print("| size; us, computed | one-shot | two-shot | two-level (not written) | direct, rewritten |\n|---|---|---|---|---|")
+    print("| size; us, computed | one-shot | two-shot | two-level (not written) | direct, rewritten |")
+    print("|---|---|---|---|---|")
     for size, *us in rows:
         print(f"| {size_text(size)} | " + " | ".join(f"{one:.1f}" for one in us) + " |")
 
