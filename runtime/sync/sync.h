@@ -24,6 +24,7 @@ struct shmrt_lane_stats {
     _Alignas(SHMRT_APART_BYTES) uint64_t wait_ns;
     uint64_t late_ns; /* of it, for ranks that had not entered the call */
     uint64_t sleeps;
+    int64_t woke_ns;            /* when it last woke somebody, who takes a while to come */
     int64_t disturbed_until_ns; /* another process has this CPU's time, too: do not yield to it */
 };
 
@@ -81,8 +82,11 @@ static inline bool shmrt_is_here(const struct shmrt_awaited *awaited)
     return shmrt_flag_reached(awaited->flag, awaited->value);
 }
 
-/** Wake @lane of @rank if it still sleeps; the slow part of shmrt_post. */
-void shmrt_wake(struct shmrt_sync *sync, int rank, int lane);
+/** Wake @lane of @rank if it still sleeps; whether this call did. Any thread may. */
+bool shmrt_wake(struct shmrt_sync *sync, int rank, int lane);
+
+/** The same by the thread that serves @lane here: the slow part of shmrt_post. */
+void shmrt_wake_peer(struct shmrt_sync *sync, int rank, int lane);
 
 /**
  * shmrt_post - publish all earlier writes of this thread: set @flag to @value, wake sleepers
@@ -103,7 +107,7 @@ static inline void shmrt_post(struct shmrt_sync *sync, _Atomic uint64_t *flag, u
         if (shmrt_unlikely(
                 atomic_load_explicit(&sync->peers[r].sleep[lane].asleep, memory_order_relaxed)) &&
             r != sync->rank)
-            shmrt_wake(sync, r, lane);
+            shmrt_wake_peer(sync, r, lane);
 }
 
 /** The slow part of shmrt_await: spin, yield, sleep. */

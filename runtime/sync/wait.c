@@ -22,8 +22,10 @@
 
 enum { PAUSES_A_LOOK = 32, YIELDS_A_CHECK = 16 };
 
-#define LONG_YIELD_NS  INT64_C(200000)
-#define DISTURBANCE_NS INT64_C(100000000)
+#define LONG_YIELD_NS      INT64_C(200000)
+#define AFTER_WAKE_NS      INT64_C(1000000)
+#define AFTER_WAKE_SPIN_NS INT64_C(200000)
+#define DISTURBANCE_NS     INT64_C(100000000)
 
 /* A death is noticed this late at worst; 20 wake-ups a second cost nothing that shows. */
 #define SLICE_NS INT64_C(50000000)
@@ -77,12 +79,24 @@ static bool yield_until(struct shmrt_sync *sync, const struct shmrt_awaited *awa
     return false;
 }
 
+/*
+ * Who has just woken a peer waits for it longer before it sleeps itself: else the two would go on
+ * waking each other in every round of a call.
+ */
+static int64_t spin_time(const struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                         int64_t now_ns)
+{
+    bool woke = now_ns - sync->stats[awaited->lane].woke_ns < AFTER_WAKE_NS;
+    return woke && !sync->crowded && sync->spin_ns < AFTER_WAKE_SPIN_NS ? AFTER_WAKE_SPIN_NS
+                                                                        : sync->spin_ns;
+}
+
 /* The spinning and yielding phases; true when the flag came. */
 static bool stay_awake(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                        int64_t start_ns, int *failed_out)
 {
-    int64_t now_ns = start_ns;
-    while (now_ns - start_ns < sync->spin_ns) {
+    int64_t now_ns = start_ns, spin_ns = spin_time(sync, awaited, start_ns);
+    while (now_ns - start_ns < spin_ns) {
         for (int i = 0; i < PAUSES_A_LOOK; i++) {
             shmrt_cpu_pause();
             if (shmrt_is_here(awaited))
