@@ -21,6 +21,13 @@ python=.venv/bin/python
 shm_bench=${SHM_BENCH:-.venv/bin/shm-bench}
 mkdir -p "$build/skipped" "$build/logs" "$packages"
 
+# Ranks of MPICH that are killed (a peer that hangs is) leave their shared memory behind.
+mpich_left() {
+    find /dev/shm -maxdepth 1 -user "$(id -u)" -name 'mpich_shm_*' 2>/dev/null | sort
+}
+mpich_before=$(mpich_left)
+trap 'comm -13 <(echo "$mpich_before") <(mpich_left) | xargs -r rm -f' EXIT
+
 # attempt NAME REASON COMMAND...: NAME is skipped for that reason, and the log's last line, if it fails
 attempt() {
     local name=$1 reason=$2 log
