@@ -174,6 +174,7 @@ static void fill_sync(struct shmrt_comm *comm, const struct shmrt_params *params
     uint64_t spin_us =
         sync->crowded && options->spin_us > CROWDED_SPIN_US ? CROWDED_SPIN_US : options->spin_us;
     comm->group.pool_bytes = options->pool_bytes;
+    comm->group.own_pool = comm->pools[params->rank];
     sync->rank = params->rank;
     sync->size = params->size;
     sync->lanes = comm->group.layout.lanes;

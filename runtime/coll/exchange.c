@@ -92,7 +92,7 @@ static const char *source_of(const struct shmrt_lane *l, int writer, struct shmr
         return plan->coll->in + offset;
     uint64_t at = input_at(l, shmrt_call_places(l->group, writer));
     return at == SHMRT_NOWHERE ? slot_of(l, writer, plan->rank, t)
-                               : shmrt_lane_place(l, writer, at) + offset;
+                               : l->group->pool[writer] + at + offset;
 }
 
 static void combine_round(const struct shmrt_lane *l, uint64_t t)

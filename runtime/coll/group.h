@@ -17,6 +17,7 @@
 
 #include "kernels/kernels.h"
 #include "shm/layout.h"
+#include "shm/pool.h"
 #include "sync/sync.h"
 
 /** Private to a rank, one a lane; touched by the thread that serves the lane. */
@@ -55,6 +56,7 @@ struct shmrt_group {
     char *base[SHMRT_MAX_RANKS]; /* every rank's segment, as mapped here */
     char *pool[SHMRT_MAX_RANKS]; /* every rank's pool, as mapped here; NULL where there is none */
     size_t pool_bytes;           /* of each */
+    const struct shmrt_pool *own_pool;
     struct shmrt_kernels kernels;
     uint64_t epoch;   /* calls so far, of whatever kind */
     uint64_t entered; /* calls that every rank is known to have entered, and this one checked */
@@ -86,16 +88,6 @@ struct shmrt_coll {
     int root;                   /* or the other end of a send or receive */
     struct shmrt_finish finish; /* all-reduce only; fn may be NULL */
 };
-
-/** Where [@at, @at + @bytes) lies in this rank's pool; SHMRT_NOWHERE when it does not. */
-static inline uint64_t shmrt_group_locate(const struct shmrt_group *group, const void *at,
-                                          size_t bytes)
-{
-    uintptr_t offset = (uintptr_t)at - (uintptr_t)group->pool[group->sync.rank];
-    if (offset > group->pool_bytes || group->pool_bytes - offset < bytes)
-        return SHMRT_NOWHERE;
-    return offset;
-}
 
 /** What all ranks have to agree on for @coll. */
 struct shmrt_call shmrt_call_of(const struct shmrt_group *group, const struct shmrt_coll *coll);

@@ -56,11 +56,6 @@ static inline struct shmrt_lane_flags *shmrt_lane_flags_of(const struct shmrt_la
     return shmrt_flags_at(&l->group->layout, l->group->base[rank], l->lane);
 }
 
-static inline const char *shmrt_lane_place(const struct shmrt_lane *l, int rank, uint64_t at)
-{
-    return l->group->pool[rank] + at;
-}
-
 /** Whether @flag of @peer has come; if not, lane->awaited says what to wait for. */
 static inline bool shmrt_lane_has(struct shmrt_lane *l, int peer, const _Atomic uint64_t *flag,
                                   uint64_t value)

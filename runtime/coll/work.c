@@ -42,13 +42,11 @@ static struct shmrt_places find_places(const struct shmrt_work *w)
     struct shmrt_places places = {SHMRT_NOWHERE, SHMRT_NOWHERE, shmrt_plan_longest(&w->plan)};
     int own = w->plan.rank;
     bool reduces = c->collective == SHMRT_ALLREDUCE || c->collective == SHMRT_REDUCE;
-    if (w->group->pool_bytes == 0)
-        return places;
     if (shmrt_plan_writes(&w->plan, own) && shmrt_plan_is_transparent(&w->plan))
-        places.in_at = shmrt_group_locate(w->group, c->in,
-                                          shmrt_plan_payload(&w->plan, own) * c->element_bytes);
+        places.in_at = shmrt_pool_locate(w->group->own_pool, c->in,
+                                         shmrt_plan_payload(&w->plan, own) * c->element_bytes);
     if (reduces && shmrt_plan_reads(&w->plan, own))
-        places.out_at = shmrt_group_locate(w->group, c->out, c->count * c->element_bytes);
+        places.out_at = shmrt_pool_locate(w->group->own_pool, c->out, c->count * c->element_bytes);
     return places;
 }
 

@@ -12,12 +12,13 @@
 #define SHMRT_POOL_H
 
 #include "bind.h"
+#include "layout.h"
 #include "pool_heap.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define SHMRT_POOL_NONE UINT64_MAX
+#define SHMRT_POOL_NONE SHMRT_NOWHERE
 
 /** What SHMRT_POOL=0 makes is a pool without memory: base NULL, all sizes 0. */
 struct shmrt_pool {
