@@ -17,6 +17,7 @@
 #include "errors.h"
 #include "pool.h"
 #include "reduce.h"
+#include "registration.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -336,15 +337,8 @@ template <class Norm, class... Tail> struct Kernels {
     }
 };
 
-std::string unqualified(Operator which)
-{
-    const std::string name = operator_name(which);
-    return name.substr(name.rfind(':') + 1);
-}
-
 template <class Norm, class... Tail> void define(torch::Library &library)
 {
-    using torch::dispatch;
     using K = Kernels<Norm, Tail...>;
     const std::string plain = unqualified(Norm::PLAIN), inplace = unqualified(Norm::INPLACE);
     const std::vector<at::Tag> tags{at::Tag::pt2_compliant_tag};
@@ -357,19 +351,7 @@ template <class Norm, class... Tail> void define(torch::Library &library)
         torch::schema((inplace + "(Tensor x, Tensor(a!) residual" + tail + ") -> Tensor").c_str()),
         tags);
 
-    const auto impl = [&](const std::string &name, c10::DispatchKey key, auto *kernel) {
-        library.impl(name.c_str(), dispatch(key, kernel));
-    };
-    impl(plain, c10::DispatchKey::CPU, &K::cpu);
-    impl(plain, c10::DispatchKey::Meta, &K::meta);
-    impl(plain, c10::DispatchKey::CompositeExplicitAutograd, &K::elsewhere);
-    impl(plain, c10::DispatchKey::Autograd, &K::autograd);
-    impl(inplace, c10::DispatchKey::CPU, &K::cpu_inplace);
-    impl(inplace, c10::DispatchKey::Meta, &K::meta_inplace);
-    impl(inplace, c10::DispatchKey::CompositeExplicitAutograd, &K::elsewhere_inplace);
-    impl(inplace, c10::DispatchKey::Functionalize, &K::functionalize_inplace);
-    impl(inplace, c10::DispatchKey::ADInplaceOrView, &K::bump_inplace);
-    impl(inplace, c10::DispatchKey::Autograd, &K::autograd_inplace);
+    implement<K>(library, plain, inplace);
 }
 
 } // namespace

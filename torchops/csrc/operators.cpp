@@ -18,6 +18,7 @@
 #include "errors.h"
 #include "fused.h"
 #include "reduce.h"
+#include "registration.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -228,12 +229,6 @@ template <class Family, class... Args> struct Kernels {
     }
 };
 
-std::string unqualified(Operator which)
-{
-    const std::string name = operator_name(which);
-    return name.substr(name.rfind(':') + 1);
-}
-
 void refuse_redefinition(Operator which)
 {
     const auto found = c10::Dispatcher::singleton().findSchema({operator_name(which), ""});
@@ -248,7 +243,6 @@ void refuse_redefinition(Operator which)
 template <class Family, class... Args>
 void define(torch::Library &library, const std::string &arguments)
 {
-    using torch::dispatch;
     using K = Kernels<Family, Args...>;
     const std::string plain = unqualified(Family::PLAIN);
     const std::string inplace = unqualified(Family::INPLACE);
@@ -259,19 +253,7 @@ void define(torch::Library &library, const std::string &arguments)
         torch::schema((inplace + "(Tensor(a!) self" + arguments + ") -> Tensor(a!)").c_str()),
         tags);
 
-    const auto impl = [&](const std::string &name, c10::DispatchKey key, auto *kernel) {
-        library.impl(name.c_str(), dispatch(key, kernel));
-    };
-    impl(plain, c10::DispatchKey::CPU, &K::cpu);
-    impl(plain, c10::DispatchKey::Meta, &K::meta);
-    impl(plain, c10::DispatchKey::CompositeExplicitAutograd, &K::elsewhere);
-    impl(plain, c10::DispatchKey::Autograd, &K::autograd);
-    impl(inplace, c10::DispatchKey::CPU, &K::cpu_inplace);
-    impl(inplace, c10::DispatchKey::Meta, &K::meta_inplace);
-    impl(inplace, c10::DispatchKey::CompositeExplicitAutograd, &K::elsewhere_inplace);
-    impl(inplace, c10::DispatchKey::Functionalize, &K::functionalize_inplace);
-    impl(inplace, c10::DispatchKey::ADInplaceOrView, &K::bump_inplace);
-    impl(inplace, c10::DispatchKey::Autograd, &K::autograd_inplace);
+    implement<K>(library, plain, inplace);
 }
 
 /*
