@@ -14,7 +14,6 @@ all ranks hold the same bits. It ends with 1 when a check fails, with 2 when it 
 import argparse
 import hashlib
 import itertools
-import json
 import os
 import statistics
 import sys
@@ -287,12 +286,7 @@ def run(args, rank, size):
     engine = start_engine(args.backend, rank, size)
     with torch.inference_mode():
         result = work(args, shape, engine, say)
-    say.report(result)
-    if args.json and rank == 0:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
-    engine.barrier()
-    engine.close()
-    return 0 if all(check["passed"] for check in result["checks"]) else 1
+    return runner.finish(args, rank, engine, say, result)
 
 
 def main(argv=None):

@@ -12,7 +12,6 @@ when it could not start. Works the same under torchrun and mpirun, and alone.
 
 import argparse
 import hashlib
-import json
 import os
 import sys
 import time
@@ -286,12 +285,7 @@ def run(args, rank, size):
     engine = start_engine(args.backend, rank, size)
     with torch.inference_mode():
         result = work(args, engine, folder, corpus, say)
-    say.report(result)
-    if args.json and rank == 0:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
-    engine.barrier()
-    engine.close()
-    return 0 if all(check["passed"] for check in result["checks"]) else 1
+    return runner.finish(args, rank, engine, say, result)
 
 
 def main(argv=None):

@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import io
+import json
 import os
 import sys
 import time
@@ -38,6 +39,16 @@ def start_engine(name, rank, size):
         return ENGINES[name](rank, size)
     except Unavailable as error:
         raise Refused(str(error)) from error
+
+
+def finish(args, rank, engine, say, result):
+    """Reports, writes the results where asked to, leaves the others; the exit code of the job."""
+    say.report(result)
+    if args.json and rank == 0:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    engine.barrier()
+    engine.close()
+    return 0 if all(check["passed"] for check in result["checks"]) else 1
 
 
 def nodes_of(cpus):
