@@ -11,9 +11,10 @@ import json
 import os
 import signal
 import subprocess
-import time
 import uuid
 from pathlib import Path
+
+import processes
 
 LIMIT_S = 120
 
@@ -56,16 +57,7 @@ class Bench:
 
     def relatives(self) -> dict[int, str]:
         """Processes with our marker in their environment, whoever their parent is."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
-            try:
-                if self.marker.encode() in (entry / "environ").read_bytes():
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue  # it has just ended, or is another user's
-        return found
+        return processes.marked(self.marker)
 
     def clean_up(self) -> None:
         for process in self.started:
@@ -78,14 +70,7 @@ class Bench:
 
 
 def eventually(check, what: str, limit_s: float = LIMIT_S):
-    """Wait until `check` answers something true, and hand that back."""
-    until = time.monotonic() + limit_s
-    while True:
-        answer = check()
-        if answer:
-            return answer
-        assert time.monotonic() < until, f"{what}: not within {limit_s} s"
-        time.sleep(0.02)
+    return processes.eventually(check, what, limit_s)
 
 
 def rows(report: dict, contender: str) -> list[dict]:
