@@ -114,12 +114,10 @@ static int read_value(struct reader *r, const struct launch_option *option)
     if (rc)
         return rc;
     const char *value = (const char *)r->event.data.scalar.value;
-    struct launch_options scratch = *r->options;
-    if (launch_option_set(option, value, &scratch, &why))
-        return complain(r, r->event.start_mark, "%s: %s", option->name, why.text);
-    if (!r->options->given[index])
-        *r->options = scratch;
-    return 0;
+    struct launch_options unused = launch_options_default();
+    rc = launch_option_set(option, value, r->options->given[index] ? &unused : r->options, &why);
+    launch_options_free(&unused);
+    return rc ? complain(r, r->event.start_mark, "%s: %s", option->name, why.text) : 0;
 }
 
 /* The event at hand is a key. */

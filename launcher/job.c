@@ -56,10 +56,11 @@ int launch_port_hold(size_t wanted, int *port_out, int *fd_out, struct shmrt_err
     if (fd < 0 && fd != -EADDRINUSE && fd != -EACCES) /* a machine without IPv6 */
         fd = bind_any(AF_INET, (in_port_t)wanted, port_out);
     if (fd == -EADDRINUSE)
-        return launch_error(error_out, fd,
-                            "port %zu is already used on this machine; choose another --port, or "
-                            "leave it out and a free one is taken",
-                            wanted);
+        return launch_error(
+            error_out, fd,
+            "port %zu is already used on this machine; choose another --master-port, or "
+            "leave it out and a free one is taken",
+            wanted);
     if (fd < 0)
         return launch_error(error_out, fd, "no port for MASTER_PORT: %s", strerror(-fd));
     *fd_out = fd;

@@ -70,28 +70,37 @@ static int show(const struct launch_options *options, const struct shmrt_machine
     return rc ? LAUNCH_EXIT_TROUBLE : 0;
 }
 
-int main(int argc, char **argv)
+static int show_about(const struct launch_options *options)
 {
-    struct launch_options options = launch_options_default();
+    if (options->help)
+        launch_options_help();
+    else
+        printf("shm-launch %s\n", shmrt_version());
+    return fflush(stdout) == 0 ? 0 : LAUNCH_EXIT_TROUBLE;
+}
+
+static int plan_and_run(struct launch_options *options, char **argv)
+{
     struct shmrt_machine *machine;
     struct shmrt_plan *plan;
     struct shmrt_error error;
-    fill_standard_descriptors();
-    if (read_options(argc, argv, &options))
-        return LAUNCH_EXIT_USAGE;
-    if (options.help || options.version) {
-        if (options.help)
-            launch_options_help();
-        else
-            printf("shm-launch %s\n", shmrt_version());
-        return fflush(stdout) == 0 ? 0 : LAUNCH_EXIT_TROUBLE;
-    }
-    if (launch_plan(&options, &machine, &plan, &error)) {
+    if (launch_plan(options, &machine, &plan, &error)) {
         launch_say("%s", error.text);
         return LAUNCH_EXIT_USAGE;
     }
-    int code = options.dry_run ? show(&options, machine, plan) : run(&options, plan, argv);
+    int code = options->dry_run ? show(options, machine, plan) : run(options, plan, argv);
     shmrt_plan_destroy(plan);
     shmrt_machine_destroy(machine);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct launch_options options = launch_options_default();
+    fill_standard_descriptors();
+    int code = read_options(argc, argv, &options) ? LAUNCH_EXIT_USAGE
+               : options.help || options.version  ? show_about(&options)
+                                                  : plan_and_run(&options, argv);
+    launch_options_free(&options);
     return code;
 }

@@ -14,45 +14,98 @@ enum { LONGEST_S = 30 * 24 * 3600 };
 
 #define AT(field) offsetof(struct launch_options, field)
 
+static const struct launch_choice places[] = {
+    {"spread", SHMRT_PLACE_SPREAD},   {"socket", SHMRT_PLACE_PACKAGE},
+    {"package", SHMRT_PLACE_PACKAGE}, {"numa", SHMRT_PLACE_NODE},
+    {"node", SHMRT_PLACE_NODE},       {"l3", SHMRT_PLACE_L3},
+    {"core", SHMRT_PLACE_CORE},       {0},
+};
+static const struct launch_choice policies[] = {
+    {"bind", SHMRT_MEMORY_BIND},
+    {"prefer", SHMRT_MEMORY_PREFER},
+    {"interleave", SHMRT_MEMORY_INTERLEAVE},
+    {"local", SHMRT_MEMORY_LOCAL},
+    {0},
+};
+static const struct launch_choice tiers[] = {
+    {"dram", SHMRT_TIER_DRAM},
+    {"hbm", SHMRT_TIER_HBM},
+    {"cxl", SHMRT_TIER_CXL},
+    {"any", SHMRT_TIER_ANY},
+    {0},
+};
+static const struct launch_choice orders[] = {
+    {"near", SHMRT_ORDER_NEAR},
+    {"cyclic", SHMRT_ORDER_CYCLIC},
+    {0},
+};
+
+#define NUMBER(field, least, most) LAUNCH_NUMBER, AT(field), least, most, NULL
+#define SECONDS(field)             LAUNCH_SECONDS, AT(field), 0, LONGEST_S, NULL
+#define PLAIN(kind, field)         kind, AT(field), 0, 0, NULL
+#define CHOICE(field, list)        LAUNCH_CHOICE, AT(field), 0, 0, list
+/* Whether configurations may say it too. */
+enum { LINE = false, BOTH = true };
+
 static const struct launch_option table[] = {
-    {"ranks", 'n', "N", LAUNCH_NUMBER, AT(request.ranks), 1, SHMRT_MAX_RANKS, true,
-     "start N ranks, 1 to 64; may be left out with --per"},
-    {"per", 0, "PLACE", LAUNCH_PLACE, AT(request.per), 0, 0, true,
-     "one rank on each socket, numa (node), l3 or core;\n"
-     "spread (the default): all cores shared out evenly"},
-    {"cores-per-rank", 0, "N", LAUNCH_NUMBER, AT(request.cores_per_rank), 1, 65536, true,
-     "a rank gets exactly N cores, not its even share"},
-    {"threads-per-core", 0, "N", LAUNCH_NUMBER, AT(request.threads_per_core), 1, 64, true,
-     "use N CPUs of a core, an OpenMP thread on each;\n"
-     "else all of them, with one OpenMP thread a core"},
-    {"reserve", 0, "N", LAUNCH_NUMBER, AT(request.reserve), 0, 65536, true,
-     "N cores of each rank get no OpenMP thread and are\n"
-     "left to the program's other threads"},
-    {"mem", 0, "POLICY", LAUNCH_MEMORY, AT(request.memory), 0, 0, true,
-     "bind (the default): memory from a rank's own NUMA\n"
-     "nodes only; local: from where it is first touched"},
-    {"config", 0, "FILE|NAME", LAUNCH_TEXT, AT(config), 0, 0, false,
-     "read options from a YAML file, or by name from the\n"
-     "installed ones; the command line wins over it"},
-    {"no-bind", 0, NULL, LAUNCH_FLAG, AT(no_bind), 0, 0, true,
-     "bind neither CPUs nor memory; set variables only"},
-    {"strict", 0, NULL, LAUNCH_FLAG, AT(strict), 0, 0, true,
-     "do not start where CPUs or memory can't be bound"},
-    {"dry-run", 0, NULL, LAUNCH_FLAG, AT(dry_run), 0, 0, false,
+    {"ranks", 'n', "N", NUMBER(request.ranks, 1, SHMRT_MAX_RANKS), BOTH,
+     "ranks on this machine, 1 to 64; with --per: as many as there are"},
+    {"per", 0, "PLACE", CHOICE(request.per, places), BOTH,
+     "one rank on each socket, numa (node), l3 or core; spread: evenly"},
+    {"cores-per-rank", 0, "N", NUMBER(request.cores_per_rank, 1, 65536), BOTH,
+     "exactly N cores each, not an even share"},
+    {"threads-per-core", 0, "N", NUMBER(request.threads_per_core, 1, 64), BOTH,
+     "N CPUs of a core, an OpenMP thread on each; else one thread a core"},
+    {"reserve", 0, "N", NUMBER(request.reserve, 0, 65536), BOTH,
+     "N cores of each rank are left to threads outside OpenMP"},
+    {"cpus", 0, "LIST", PLAIN(LAUNCH_LIST, cpus), BOTH, "use no other CPUs, such as 0-15,32-47"},
+    {"nodes", 0, "LIST", PLAIN(LAUNCH_LIST, nodes), BOTH,
+     "use no other NUMA nodes, neither CPUs nor memory"},
+    {"mem", 0, "POLICY", CHOICE(request.memory, policies), BOTH,
+     "bind (to a rank's nodes; default), prefer, interleave or local"},
+    {"tier", 0, "TIER", CHOICE(request.tier, tiers), BOTH,
+     "memory from dram (default), hbm, cxl or any node near the rank"},
+    {"rank-order", 0, "ORDER", CHOICE(request.order, orders), BOTH,
+     "near: neighbours side by side (default); cyclic: over the sockets"},
+    {"config", 0, "FILE|NAME", PLAIN(LAUNCH_TEXT, config), LINE,
+     "options from a YAML file, or from an installed one by its name"},
+    {"strict", 0, NULL, PLAIN(LAUNCH_FLAG, strict), BOTH,
+     "do not run where CPUs or memory can't be bound as planned"},
+    {"no-bind", 0, NULL, PLAIN(LAUNCH_FLAG, no_bind), BOTH, "bind nothing; set variables only"},
+    {"dry-run", 0, NULL, PLAIN(LAUNCH_FLAG, dry_run), LINE,
      "show who would run where; start nothing"},
-    {"topology", 0, "TEXT|FILE", LAUNCH_TEXT, AT(topology), 0, 0, false,
-     "with --dry-run: plan for another machine, given as\n"
-     "hwloc's synthetic text, or FILE.xml from lstopo"},
-    {"timeout", 0, "SECONDS", LAUNCH_SECONDS, AT(timeout_ms), 0, LONGEST_S, true,
+    {"report", 0, NULL, PLAIN(LAUNCH_FLAG, report), BOTH,
+     "show the same at the start, on standard error"},
+    {"json", 0, NULL, PLAIN(LAUNCH_FLAG, json), LINE, "with --dry-run or plan: as JSON"},
+    {"draw", 0, "FILE.svg", PLAIN(LAUNCH_TEXT, draw), LINE, "draw the machine and the ranks"},
+    {"verify", 0, NULL, PLAIN(LAUNCH_FLAG, verify), BOTH,
+     "look where threads and memory really are, once libraries are loaded"},
+    {"topology", 0, "TEXT|FILE", PLAIN(LAUNCH_TEXT, topology), LINE,
+     "with --dry-run or plan: of a machine that lstopo saved to FILE.xml"},
+    {"env", 0, "NAME=VALUE", PLAIN(LAUNCH_WORDS, env), BOTH,
+     "set it for the ranks; several times: several"},
+    {"preload", 0, "LIB", PLAIN(LAUNCH_WORDS, preload), BOTH,
+     "LD_PRELOAD, such as libtcmalloc.so.4 or jemalloc"},
+    {"stdin", 0, "RANK", PLAIN(LAUNCH_READER, stdin_rank), BOTH,
+     "who reads standard input (0), or all, or none"},
+    {"log-dir", 0, "DIR", PLAIN(LAUNCH_TEXT, log_dir), BOTH,
+     "each rank's output also in DIR/rank-N.out and .err"},
+    {"timestamps", 0, NULL, PLAIN(LAUNCH_FLAG, timestamps), BOTH,
+     "the time in front of output lines"},
+    {"no-prefix", 0, NULL, PLAIN(LAUNCH_FLAG, no_prefix), BOTH,
+     "no [rank] in front of output lines"},
+    {"timeout", 0, "SECONDS", SECONDS(timeout_ms), BOTH,
      "end the job after that time, with exit code 124"},
-    {"grace", 0, "SECONDS", LAUNCH_SECONDS, AT(grace_ms), 0, LONGEST_S, true,
+    {"grace", 0, "SECONDS", SECONDS(grace_ms), BOTH,
      "from the signal that ends a rank to SIGKILL (5)"},
-    {"port", 0, "PORT", LAUNCH_NUMBER, AT(port), 1, 65535, true,
-     "MASTER_PORT, when it has to be a certain one"},
-    {"no-prefix", 0, NULL, LAUNCH_FLAG, AT(no_prefix), 0, 0, true,
-     "leave out the [rank] in front of output lines"},
-    {"help", 'h', NULL, LAUNCH_FLAG, AT(help), 0, 0, false, "show this"},
-    {"version", 'V', NULL, LAUNCH_FLAG, AT(version), 0, 0, false, "show the version"},
+    {"restarts", 0, "N", NUMBER(restarts, 0, 1000), BOTH,
+     "start all ranks again after a failure, N times at most"},
+    {"nnodes", 0, "N", NUMBER(machines, 1, 65536), LINE, "the job runs on N machines (1)"},
+    {"node-rank", 0, "N", NUMBER(machine, 0, 65535), LINE, "this is machine N of them, from 0"},
+    {"master-addr", 0, "ADDR", PLAIN(LAUNCH_TEXT, address), LINE, "name or address of machine 0"},
+    {"master-port", 0, "PORT", NUMBER(port, 1, 65535), BOTH, "MASTER_PORT, else a free one"},
+    {"help", 'h', NULL, PLAIN(LAUNCH_FLAG, help), LINE, "show this"},
+    {"version", 'V', NULL, PLAIN(LAUNCH_FLAG, version), LINE, "show the version"},
     {0},
 };
 
@@ -105,12 +158,21 @@ const char *launch_option_guess(const char *name, size_t length, bool in_config)
     /* What the launchers that people come from call these. */
     static const char *const aliases[][2] = {
         {"np", "ranks"},
+        {"rank", "ranks"},
         {"nproc-per-node", "ranks"},
         {"nproc_per_node", "ranks"},
         {"num_accelerators", "ranks"},
-        {"master_port", "port"},
-        {"master-port", "port"},
-        {"rdzv-endpoint", "port"},
+        {"port", "master-port"},
+        {"master_port", "master-port"},
+        {"master_addr", "master-addr"},
+        {"rdzv-endpoint", "master-addr"},
+        {"node_rank", "node-rank"},
+        {"num_nodes", "nnodes"},
+        {"max-restarts", "restarts"},
+        {"max_restarts", "restarts"},
+        {"cpunodebind", "nodes"},
+        {"physcpubind", "cpus"},
+        {"tag-output", "no-prefix"},
         {"map-by", "per"},
         {"per-socket", "per"},
         {"membind", "mem"},
@@ -159,34 +221,84 @@ static int set_seconds(const struct launch_option *option, const char *value, si
     return 0;
 }
 
-static int set_place(const char *value, enum shmrt_place *out, struct shmrt_error *error_out)
+/* "a, b or c" */
+static void list_choices(const struct launch_choice *choices, char *text_out, size_t bytes)
 {
-    static const struct {
-        const char *word;
-        enum shmrt_place place;
-    } places[] = {
-        {"spread", SHMRT_PLACE_SPREAD},   {"socket", SHMRT_PLACE_PACKAGE},
-        {"package", SHMRT_PLACE_PACKAGE}, {"numa", SHMRT_PLACE_NODE},
-        {"node", SHMRT_PLACE_NODE},       {"l3", SHMRT_PLACE_L3},
-        {"core", SHMRT_PLACE_CORE},
-    };
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
-        if (strcmp(places[i].word, value) == 0) {
-            *out = places[i].place;
-            return 0;
-        }
-    return launch_error(error_out, -EINVAL,
-                        "\"%s\" is not a place; choose socket, numa, l3, core or spread", value);
+    text_out[0] = '\0';
+    for (const struct launch_choice *c = choices; c->word; c++) {
+        size_t at = strlen(text_out);
+        const char *between = c == choices ? "" : c[1].word ? ", " : " or ";
+        snprintf(text_out + at, bytes - at, "%s%s", between, c->word);
+    }
 }
 
-static int set_memory(const char *value, enum shmrt_memory_policy *out,
+static int set_choice(const struct launch_option *option, const char *value, int *out,
                       struct shmrt_error *error_out)
 {
-    bool is_local = strcmp(value, "local") == 0;
-    if (!is_local && strcmp(value, "bind") != 0)
-        return launch_error(error_out, -EINVAL,
-                            "\"%s\" is not a memory policy; choose bind or local", value);
-    *out = is_local ? SHMRT_MEMORY_LOCAL : SHMRT_MEMORY_BIND;
+    char words[128];
+    for (const struct launch_choice *c = option->choices; c->word; c++)
+        if (strcmp(c->word, value) == 0) {
+            *out = c->value;
+            return 0;
+        }
+    list_choices(option->choices, words, sizeof words);
+    return launch_error(error_out, -EINVAL, "\"%s\" is none of %s", value, words);
+}
+
+static int set_list(const char *value, struct shmrt_bitmap *out, struct shmrt_error *error_out)
+{
+    struct shmrt_bitmap set;
+    int rc = shmrt_bitmap_parse(value, &set, error_out);
+    if (rc)
+        return rc;
+    shmrt_bitmap_free(out);
+    *out = set;
+    return 0;
+}
+
+static int copy_text(const struct launch_option *option, const char *value, char **out,
+                     struct shmrt_error *error_out)
+{
+    if (!*value)
+        return launch_error(error_out, -EINVAL, "it is empty; give %s", option->value);
+    *out = strdup(value);
+    return *out ? 0 : launch_error(error_out, -ENOMEM, "no memory for \"%s\"", value);
+}
+
+static int set_text(const struct launch_option *option, const char *value, char **out,
+                    struct shmrt_error *error_out)
+{
+    char *before = *out;
+    int rc = copy_text(option, value, out, error_out);
+    if (rc == 0)
+        free(before);
+    return rc;
+}
+
+static int add_word(const struct launch_option *option, const char *value, struct launch_words *out,
+                    struct shmrt_error *error_out)
+{
+    if (out->count == LAUNCH_WORDS_MAX)
+        return launch_error(error_out, -EINVAL, "\"%s\" is one more than %d", value,
+                            LAUNCH_WORDS_MAX);
+    int rc = copy_text(option, value, &out->words[out->count], error_out);
+    out->count += rc == 0;
+    return rc;
+}
+
+static int set_reader(const char *value, int *out, struct shmrt_error *error_out)
+{
+    char *end;
+    long rank = strtol(value, &end, 10);
+    if (strcmp(value, "none") == 0)
+        *out = LAUNCH_STDIN_NONE;
+    else if (strcmp(value, "all") == 0)
+        *out = LAUNCH_STDIN_ALL;
+    else if (*value < '0' || *value > '9' || *end || rank >= SHMRT_MAX_RANKS)
+        return launch_error(error_out, -EINVAL, "\"%s\" is not a rank from 0 to %d, all or none",
+                            value, SHMRT_MAX_RANKS - 1);
+    else
+        *out = (int)rank;
     return 0;
 }
 
@@ -211,35 +323,18 @@ int launch_option_set(const struct launch_option *option, const char *value,
         return set_number(option, value, field, error_out);
     case LAUNCH_SECONDS:
         return set_seconds(option, value, field, error_out);
-    case LAUNCH_PLACE:
-        return set_place(value, field, error_out);
-    case LAUNCH_MEMORY:
-        return set_memory(value, field, error_out);
     case LAUNCH_TEXT:
-        if (!*value)
-            return launch_error(error_out, -EINVAL, "it is empty; give %s", option->value);
-        *(const char **)field = value;
-        return 0;
+        return set_text(option, value, field, error_out);
+    case LAUNCH_WORDS:
+        return add_word(option, value, field, error_out);
+    case LAUNCH_LIST:
+        return set_list(value, field, error_out);
+    case LAUNCH_CHOICE:
+        return set_choice(option, value, field, error_out);
+    case LAUNCH_READER:
+        return set_reader(value, field, error_out);
     }
     return -EINVAL;
-}
-
-size_t launch_option_bytes(const struct launch_option *option)
-{
-    switch (option->kind) {
-    case LAUNCH_FLAG:
-        return sizeof(bool);
-    case LAUNCH_NUMBER:
-    case LAUNCH_SECONDS:
-        return sizeof(size_t);
-    case LAUNCH_TEXT:
-        return sizeof(char *);
-    case LAUNCH_PLACE:
-        return sizeof(enum shmrt_place);
-    case LAUNCH_MEMORY:
-        return sizeof(enum shmrt_memory_policy);
-    }
-    return 0;
 }
 
 struct launch_options launch_options_default(void)
@@ -247,31 +342,38 @@ struct launch_options launch_options_default(void)
     return (struct launch_options){.grace_ms = 5000};
 }
 
+void launch_options_free(struct launch_options *options)
+{
+    for (const struct launch_option *o = table; o->name; o++) {
+        void *field = (char *)options + o->offset;
+        struct launch_words *words = field;
+        if (o->kind == LAUNCH_TEXT)
+            free(*(char **)field);
+        else if (o->kind == LAUNCH_LIST)
+            shmrt_bitmap_free(field);
+        for (size_t i = 0; o->kind == LAUNCH_WORDS && i < words->count; i++)
+            free(words->words[i]);
+    }
+    free(options->diff[0]);
+    free(options->diff[1]);
+}
+
+/* One screen: an option a line. The manual page has the rest. */
 void launch_options_help(void)
 {
-    printf("shm-launch - start the ranks of one job on this machine, each on CPUs and memory of "
-           "its own\n\n"
-           "  shm-launch -n 2 python infer.py        two ranks, the cores shared out between them\n"
-           "  shm-launch --per socket python x.py    one rank on each socket\n"
-           "  shm-launch -n 4 --dry-run              who would run where\n\n"
-           "Usage: shm-launch -n N [options] [--] command [arguments]\n\n");
+    printf("shm-launch - start the ranks of one job, each on CPUs and memory of its own\n\n"
+           "  shm-launch -n 2 python infer.py       two ranks, the cores shared out between them\n"
+           "  shm-launch --per socket python x.py   one rank on each socket\n"
+           "  shm-launch plan -n 4 --draw 4.svg     who would run where; start nothing\n\n"
+           "Usage: shm-launch [plan] -n N [options] [--] command [arguments]\n\n");
     for (const struct launch_option *o = table; o->name; o++) {
         char left[64];
         snprintf(left, sizeof left, "%s%c%s--%s%s%s", o->letter ? "-" : "  ",
                  o->letter ? o->letter : ' ', o->letter ? ", " : " ", o->name, o->value ? " " : "",
                  o->value ? o->value : "");
-        const char *line = o->help;
-        for (bool first = true; line; first = false) {
-            const char *end = strchr(line, '\n');
-            printf("  %-26s %.*s\n", first ? left : "", end ? (int)(end - line) : (int)strlen(line),
-                   line);
-            line = end ? end + 1 : NULL;
-        }
+        printf("  %-26s %s\n", left, o->help);
     }
-    printf(
-        "\nEach rank finds RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_SIZE, MASTER_ADDR, MASTER_PORT, "
-        "OMP_NUM_THREADS\nand the rest of torch's env:// in its environment. Standard input goes "
-        "to rank 0. When a rank\nfails, the others are ended and shm-launch exits with its code "
-        "(128 + N after signal N).\nOther codes: 2 usage, 124 timeout, 125 launcher, 126 and 127 "
-        "command not started, 130 Ctrl-C.\nMore in `man shm-launch`.\n");
+    printf("\nWhen a rank fails, the others are ended, and shm-launch exits with its code (128 + N "
+           "after\nsignal N). Else 2: usage, 124: timeout, 125: launcher, 126, 127: command, 130: "
+           "Ctrl-C.\nMore, with the variables that ranks find: man shm-launch\n");
 }

@@ -27,16 +27,14 @@ static int set(const struct launch_option *option, const char *spelling, const c
                struct launch_options *options, struct shmrt_error *error_out)
 {
     struct shmrt_error why;
-    struct launch_options before = *options;
     size_t index = (size_t)(option - launch_option_table());
+    const char *before = options->given[index];
     if (launch_option_set(option, value, options, &why))
         return launch_error(error_out, -EINVAL, "%s: %s", spelling, why.text);
-    bool differs = memcmp((char *)&before + option->offset, (char *)options + option->offset,
-                          launch_option_bytes(option)) != 0;
-    if (options->given[index] && differs)
+    if (before && value && option->kind != LAUNCH_WORDS && strcmp(before, value) != 0)
         return launch_error(error_out, -EINVAL,
                             "%s is given twice, with different values; keep one", spelling);
-    options->given[index] = true;
+    options->given[index] = value ? value : "";
     return 0;
 }
 
@@ -74,7 +72,8 @@ static int parse_one(char **argv, int *at, struct launch_options *options,
 int launch_parse(int argc, char **argv, struct launch_options *options,
                  struct shmrt_error *error_out)
 {
-    int at = 1;
+    options->is_plan = options->dry_run = argc > 1 && strcmp(argv[1], "plan") == 0;
+    int at = 1 + options->is_plan;
     while (at < argc && argv[at][0] == '-' && argv[at][1] && strcmp(argv[at], "--") != 0) {
         int rc = parse_one(argv, &at, options, error_out);
         if (rc)

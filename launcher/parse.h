@@ -5,7 +5,7 @@
 
 #include "options.h"
 
-/** Read argv; marks in given[] what stands there. Return: 0 or -EINVAL. */
+/** Read argv; notes in given[] what stands there. Return: 0 or -EINVAL. */
 int launch_parse(int argc, char **argv, struct launch_options *options,
                  struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 

@@ -24,7 +24,10 @@ static int read_machine(const char *topology, struct shmrt_machine **machine_out
 int launch_plan(const struct launch_options *options, struct shmrt_machine **machine_out,
                 struct shmrt_plan **plan_out, struct shmrt_error *error_out)
 {
+    struct shmrt_placement_request request = options->request;
     struct shmrt_machine *machine;
+    request.cpus = options->cpus.words ? &options->cpus : NULL;
+    request.nodes = options->nodes.words ? &options->nodes : NULL;
     int rc = read_machine(options->topology, &machine, error_out);
     if (rc)
         return rc;
@@ -34,7 +37,7 @@ int launch_plan(const struct launch_options *options, struct shmrt_machine **mac
                      "HWLOC_SYNTHETIC or HWLOC_XMLFILE describes another machine, where nothing "
                      "can be started from here: unset it, or add --dry-run");
     else
-        rc = shmrt_plan_create(machine, &options->request, plan_out, error_out);
+        rc = shmrt_plan_create(machine, &request, plan_out, error_out);
     if (rc)
         shmrt_machine_destroy(machine);
     else

@@ -51,6 +51,18 @@ SHMRT_API size_t shmrt_bitmap_count(const struct shmrt_bitmap *set);
  */
 SHMRT_API size_t shmrt_bitmap_format(const struct shmrt_bitmap *set, char *buffer, size_t bytes);
 
+/**
+ * shmrt_bitmap_parse - a set from the same notation: "0-3,8"; numbers up to 65535
+ *
+ * Return: 0, -EINVAL (what is no such list, or names nothing) or -ENOMEM. shmrt_bitmap_free()
+ * releases it.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_bitmap_parse(const char *text, struct shmrt_bitmap *set_out,
+                                                   struct shmrt_error *error_out);
+
+/** Release the words of a set, and make it empty. */
+SHMRT_API void shmrt_bitmap_free(struct shmrt_bitmap *set);
+
 /** One CPU and where it sits. */
 struct shmrt_machine_cpu {
     size_t number; /* the kernel's */
@@ -58,7 +70,17 @@ struct shmrt_machine_cpu {
     size_t l3;   /* where no L3 is reported, the CPUs of a node count as sharing one */
     size_t node; /* position in nodes[], not the kernel's number */
     size_t package;
+    size_t kind;  /* 0: the fastest kind of core; 1 and up: slower ones (E cores, LITTLE) */
     bool allowed; /* by the cgroup's cpuset and by the affinity of the calling thread */
+    bool taken;   /* a rank of another job is bound to it */
+};
+
+/** What a node's memory is made of. */
+enum shmrt_tier {
+    SHMRT_TIER_DRAM,
+    SHMRT_TIER_HBM, /* faster and smaller than DRAM */
+    SHMRT_TIER_CXL, /* slower than DRAM */
+    SHMRT_TIER_ANY, /* in a request only: all of them */
 };
 
 /** One NUMA node. */
@@ -66,6 +88,9 @@ struct shmrt_machine_node {
     size_t number; /* the kernel's */
     uint64_t memory_bytes;
     size_t package;
+    size_t
+        host; /* position in nodes[] of the node with CPUs that it is nearest to; maybe its own */
+    enum shmrt_tier tier;
     bool has_cpus; /* false: memory only (HBM, CXL), never a place for ranks */
     bool allowed;  /* by the cgroup's cpuset */
 };
@@ -77,7 +102,11 @@ struct shmrt_machine {
     struct shmrt_machine_cpu *cpus;
     struct shmrt_machine_node *nodes;
     size_t core_count, l3_count, package_count; /* positions are below these; allowed or not */
-    bool is_here; /* the machine that runs this process: plans for it can be applied */
+    size_t kind_count;                          /* of cores; 1 where all are alike */
+    unsigned *distances; /* [node_count][node_count], relative latency, 10: local; NULL: unknown */
+    size_t quota_milli;  /* of cgroup's cpu.max, in thousandths of a CPU; 0: no limit */
+    bool is_memory_denied; /* set_mempolicy is refused to this process (seccomp, no NUMA) */
+    bool is_here;          /* the machine that runs this process: plans for it can be applied */
 };
 
 /** Read the machine that runs this process, with what it allows the calling thread. */
@@ -107,8 +136,16 @@ enum shmrt_place {
 
 /** Where the pages of a rank may come from. */
 enum shmrt_memory_policy {
-    SHMRT_MEMORY_BIND,  /* from the nodes of its CPUs only */
-    SHMRT_MEMORY_LOCAL, /* from the node of whoever touches them first, as without any policy */
+    SHMRT_MEMORY_BIND,   /* from its memory nodes only */
+    SHMRT_MEMORY_LOCAL,  /* from the node of whoever touches them first, as without any policy */
+    SHMRT_MEMORY_PREFER, /* from its memory nodes while they have any, then from others */
+    SHMRT_MEMORY_INTERLEAVE, /* page by page from its memory nodes in turn */
+};
+
+/** Which rank gets which of the places that were found. */
+enum shmrt_rank_order {
+    SHMRT_ORDER_NEAR,   /* neighbouring ranks on neighbouring cores */
+    SHMRT_ORDER_CYCLIC, /* neighbouring ranks on different packages, in turn */
 };
 
 /**
@@ -120,7 +157,13 @@ enum shmrt_memory_policy {
  *                    a core are used, with one OpenMP thread a core
  * @reserve:          of a rank's cores, so many get no OpenMP thread and are free for the threads
  *                    that the framework starts itself
- * @memory:           bind (the default) or local
+ * @memory:           bind (the default), local, prefer or interleave
+ * @tier:             what the memory nodes are made of: those with CPUs (the default), or the
+ *                    memory-only nodes next to them
+ * @order:            near (the default) or cyclic
+ * @cpus:             use no others, by the kernel's numbers; NULL: all allowed ones. Slower kinds
+ * of core are used only when they are named here, or all there is
+ * @nodes:            use no other nodes' CPUs and memory, by the kernel's numbers; NULL: all
  */
 struct shmrt_placement_request {
     size_t ranks;
@@ -129,6 +172,9 @@ struct shmrt_placement_request {
     size_t threads_per_core;
     size_t reserve;
     enum shmrt_memory_policy memory;
+    enum shmrt_tier tier;
+    enum shmrt_rank_order order;
+    const struct shmrt_bitmap *cpus, *nodes;
 };
 
 /** The place of one rank. */
@@ -138,11 +184,16 @@ struct shmrt_plan_rank {
     struct shmrt_bitmap reserved;     /* of cores: those without an OpenMP thread */
     struct shmrt_bitmap nodes;        /* the kernel's numbers: where its CPUs are */
     struct shmrt_bitmap packages;     /* positions: where its CPUs are */
-    struct shmrt_bitmap memory_nodes; /* the kernel's numbers; empty unless memory is BIND */
+    struct shmrt_bitmap memory_nodes; /* the kernel's numbers; empty when memory is LOCAL */
     enum shmrt_memory_policy memory;
     size_t threads; /* OpenMP's */
     size_t node;    /* the kernel's number of the node with most of its cores */
     size_t package; /* the package with most of its cores */
+    /* Where its segment goes: the memory node nearest to @node. */
+    size_t segment_node;
+    /* Ranks with the same @node, or @package, have the same number here, counted from 0 in the
+     * order of ranks: the groups of hierarchical collectives. */
+    size_t node_group, package_group;
 };
 
 struct shmrt_plan {

@@ -2,9 +2,13 @@
 /* bitmap.c - sets of CPUs, cores and nodes of any size. Bits beyond `bits` are never set. */
 #include "bitmap.h"
 
+#include "base/error.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+enum { NUMBER_MOST = 65535 };
 
 int shmrt_bitmap_alloc(size_t bits, struct shmrt_bitmap *out)
 {
@@ -27,6 +31,50 @@ size_t shmrt_bitmap_count(const struct shmrt_bitmap *set)
     for (size_t i = 0; i < set->bits; i += 64)
         count += (size_t)__builtin_popcountll(set->words[i / 64]);
     return count;
+}
+
+/* One "3" or "3-7" at @text. Return: what follows it, or NULL. */
+static const char *read_range(const char *text, size_t *first_out, size_t *last_out)
+{
+    char *end;
+    if (*text < '0' || *text > '9')
+        return NULL;
+    *first_out = *last_out = strtoul(text, &end, 10);
+    if (*end == '-') {
+        if (end[1] < '0' || end[1] > '9')
+            return NULL;
+        *last_out = strtoul(end + 1, &end, 10);
+    }
+    return *first_out <= *last_out && *last_out <= NUMBER_MOST ? end : NULL;
+}
+
+static int parse_error(const char *text, struct shmrt_error *error_out)
+{
+    return shmrt_error_set(error_out, -EINVAL,
+                           "\"%s\" is not a list of numbers up to %d, such as 0-3,8", text,
+                           NUMBER_MOST);
+}
+
+int shmrt_bitmap_parse(const char *text, struct shmrt_bitmap *set_out,
+                       struct shmrt_error *error_out)
+{
+    struct shmrt_bitmap set;
+    if (shmrt_bitmap_alloc(NUMBER_MOST + 1, &set))
+        return shmrt_error_set(error_out, -ENOMEM, "no memory for a list of numbers");
+    for (const char *at = text;;) {
+        size_t first, last;
+        at = read_range(at, &first, &last);
+        if (!at || (*at && *at != ',')) {
+            shmrt_bitmap_free(&set);
+            return parse_error(text, error_out);
+        }
+        for (size_t number = first; number <= last; number++)
+            shmrt_bitmap_set(&set, number);
+        if (!*at++)
+            break;
+    }
+    *set_out = set;
+    return 0;
 }
 
 size_t shmrt_bitmap_format(const struct shmrt_bitmap *set, char *buffer, size_t bytes)

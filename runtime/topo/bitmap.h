@@ -8,8 +8,6 @@
 /** An empty set for the numbers 0 to @bits - 1. Return: 0 or -ENOMEM. */
 int shmrt_bitmap_alloc(size_t bits, struct shmrt_bitmap *out) SHMRT_WARN_UNUSED;
 
-void shmrt_bitmap_free(struct shmrt_bitmap *set);
-
 /** @number has to be below set->bits. */
 static inline void shmrt_bitmap_set(struct shmrt_bitmap *set, size_t number)
 {

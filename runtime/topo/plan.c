@@ -114,6 +114,7 @@ static void plan_cores(const struct planner *p, struct shmrt_slice slice,
             rank->threads += p->request->threads_per_core ? used : 1;
     }
     find_home(p, slice, rank);
+    rank->segment_node = rank->node;
 }
 
 /* How far a rank has to go for memory: its own nodes, its packages, anywhere. */

@@ -126,10 +126,10 @@ def test_a_chosen_port(launcher):
         taken.bind(("", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        result = launcher.run("-n", "1", "--port", port, "true")
+        result = launcher.run("-n", "1", "--master-port", port, "true")
         assert result.returncode == 125
         assert f"port {port} is already used" in result.stderr
-    result = launcher.run("-n", "1", "--port", port, "sh", "-c", "echo $MASTER_PORT")
+    result = launcher.run("-n", "1", "--master-port", port, "sh", "-c", "echo $MASTER_PORT")
     assert (result.returncode, result.stdout) == (0, port + "\n")
 
 
