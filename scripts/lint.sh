@@ -15,7 +15,7 @@ files_named() {
 
 status=0
 mapfile -d '' -t sources < <(files_named -name '*.c' -o -name '*.h' -o -name '*.cpp' -o -name '*.hpp')
-mapfile -d '' -t scripts < <(files_named -name '*.sh')
+mapfile -d '' -t scripts < <(files_named -name '*.sh' -o -name '*.bash')
 echo "clang-format: ${#sources[@]} files"
 clang-format --dry-run -Werror "${sources[@]}" || status=1
 echo "ruff"
