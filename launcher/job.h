@@ -20,6 +20,8 @@ enum { LAUNCH_KEY_BYTES = 33, LAUNCH_OUR_FDS_MAX = 2 * SHMRT_MAX_RANKS + 1 };
 struct launch_job {
     const struct launch_options *options;
     const struct shmrt_plan *plan;
+    size_t attempt;        /* 0: the first; one more after each failure that --restarts allows */
+    const char *error_dir; /* TORCHELASTIC_ERROR_FILE is DIR/attempt/rank/error.json; NULL: none */
     char key[LAUNCH_KEY_BYTES]; /* SHMRT_JOB: random, 128 bits in hex */
     int port;
     int port_fd;             /* bound and not listening: nobody else gets the port */
