@@ -5,8 +5,10 @@
 #include "parse.h"
 #include "plan.h"
 #include "say.h"
+#include "show.h"
 #include "supervise.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -64,7 +66,10 @@ static void fill_standard_descriptors(void)
 static int show(const struct launch_options *options, const struct shmrt_machine *machine,
                 const struct shmrt_plan *plan)
 {
-    int rc = launch_show(options, machine, plan);
+    const struct launch_shown shown = {options, machine, plan};
+    int rc = options->json ? launch_show_json(&shown, stdout) : launch_show(options, machine, plan);
+    if (rc == 0 && fflush(stdout))
+        rc = -errno;
     if (rc)
         launch_say("the plan cannot be shown: %s", strerror(-rc));
     return rc ? LAUNCH_EXIT_TROUBLE : 0;

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* show.h - a machine and a plan, for people (table, drawing, difference) and for programs (JSON) */
+#ifndef LAUNCH_SHOW_H
+#define LAUNCH_SHOW_H
+
+#include "options.h"
+
+#include <stdio.h>
+
+/** What every picture of a plan is made from. */
+struct launch_shown {
+    const struct launch_options *options;
+    const struct shmrt_machine *machine;
+    const struct shmrt_plan *plan;
+};
+
+struct json_t;
+
+/** The set in the kernel's notation, "" when empty. Return: text to free(), or NULL: no memory. */
+char *launch_set_text(const struct shmrt_bitmap *set);
+
+/** The word that option @name has for @value; "?": none. */
+const char *launch_choice_word(const char *name, int value);
+
+/**
+ * launch_plan_json - the plan as docs/launcher.md describes it ("Showing a plan")
+ *
+ * Return: 0, and an object to json_decref(); or -ENOMEM.
+ */
+int launch_plan_json(const struct launch_shown *shown, struct json_t **json_out) SHMRT_WARN_UNUSED;
+
+/** The same as one line without a newline, for SHM_LAUNCH_PLAN. Return: text to free(), or NULL. */
+char *launch_plan_json_line(const struct launch_options *options,
+                            const struct shmrt_machine *machine, const struct shmrt_plan *plan);
+
+/** --json: the same in a layout for people too, one rank a line. Return: 0 or a negative errno. */
+int launch_show_json(const struct launch_shown *shown, FILE *out) SHMRT_WARN_UNUSED;
+
+#endif
