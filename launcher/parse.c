@@ -94,6 +94,10 @@ int launch_check(const struct launch_options *options, struct shmrt_error *error
     if (options->no_bind && options->strict)
         return launch_error(error_out, -EINVAL,
                             "--strict wants everything bound and --no-bind nothing: keep one");
+    if (options->no_bind && options->verify)
+        return launch_error(error_out, -EINVAL,
+                            "--verify compares with what is bound, and --no-bind binds nothing: "
+                            "keep one");
     if (options->request.ranks == 0 && options->request.per == SHMRT_PLACE_SPREAD)
         return launch_error(error_out, -EINVAL,
                             "how many ranks? -n 2 for two, or --per socket for one on each socket");

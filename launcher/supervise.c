@@ -16,6 +16,7 @@
 #include "keeper.h"
 #include "say.h"
 #include "verdict.h"
+#include "verify.h"
 #include "wiring.h"
 
 #include <errno.h>
@@ -48,6 +49,7 @@ struct supervisor {
     enum phase phase;
     int64_t deadline_ns, timeout_ns, asked_ns; /* 0: none */
     struct launch_verdict verdict;
+    struct launch_verify verify;
     pid_t pids[SHMRT_MAX_RANKS];
     size_t alive;
     bool told_cpus, told_memory;
@@ -82,6 +84,11 @@ static void say(struct supervisor *s, const char *format, ...)
         launch_sink_say(s->wiring->err, line);
     else
         launch_say("%s", line + at);
+}
+
+static void say_line(void *supervisor, const char *line)
+{
+    say(supervisor, "%s", line);
 }
 
 static void command(struct supervisor *s, enum launch_command_kind kind, int number)
@@ -177,8 +184,20 @@ static void rank_refused(struct supervisor *s, const struct launch_event *event,
         start_ending(s, LAUNCH_SIGNAL_RANKS, SIGTERM);
 }
 
+/* What --verify has found. */
+static void hear_verify(struct supervisor *s)
+{
+    int rank = launch_verify_hear(&s->verify, say_line, s);
+    if (rank < 0 || !s->job->options->strict)
+        return;
+    blame(s, LAUNCH_CAUSE_MISPLACED, rank, 0);
+    if (s->phase == RUNNING || s->phase == NOTICE)
+        start_ending(s, LAUNCH_SIGNAL_RANKS, SIGTERM);
+}
+
 static void all_ended(struct supervisor *s)
 {
+    launch_verify_end(&s->verify, say_line, s);
     launch_wiring_drain(s->wiring);
     s->phase = OVER;
     s->deadline_ns = 0;
@@ -190,6 +209,7 @@ static void handle_event(struct supervisor *s, const struct launch_event *event)
     switch ((enum launch_event_kind)event->kind) {
     case LAUNCH_RANK_STARTED:
         s->pids[event->rank] = event->value;
+        launch_verify_rank_started(&s->verify, event->rank, event->value);
         s->alive++;
         break;
     case LAUNCH_RANK_CPUS_REFUSED:
@@ -204,6 +224,7 @@ static void handle_event(struct supervisor *s, const struct launch_event *event)
             start_ending(s, LAUNCH_SIGNAL_RANKS, SIGTERM);
         break;
     case LAUNCH_RANK_ENDED:
+        launch_verify_rank_ended(&s->verify, event->rank);
         rank_ended(s, event);
         break;
     case LAUNCH_ALL_ENDED:
@@ -352,15 +373,16 @@ static bool wants_out(struct supervisor *s)
 static void loop(struct supervisor *s)
 {
     while (s->phase != OVER || !launch_wiring_is_flushed(s->wiring)) {
-        struct pollfd polls[LAUNCH_POLLS_MAX + 2] = {
+        struct pollfd polls[LAUNCH_POLLS_MAX + 3] = {
             {.fd = s->signals, .events = POLLIN},
             {.fd = s->phase == OVER ? -1 : s->socket, .events = POLLIN},
+            {.fd = s->verify.socket, .events = POLLIN},
         };
         int timeout_ms = poll_timeout_ms(s);
-        size_t count = launch_wiring_poll(s->wiring, polls + 2, &timeout_ms, now_ns());
-        if (poll(polls, count + 2, timeout_ms) < 0)
+        size_t count = launch_wiring_poll(s->wiring, polls + 3, &timeout_ms, now_ns());
+        if (poll(polls, count + 3, timeout_ms) < 0)
             continue;
-        launch_wiring_move(s->wiring, polls + 2, count);
+        launch_wiring_move(s->wiring, polls + 3, count);
         check_output(s);
         if (wants_out(s))
             return;
@@ -368,6 +390,8 @@ static void loop(struct supervisor *s)
             read_signals(s);
         if (polls[1].revents)
             hear_keeper(s);
+        if (polls[2].revents)
+            hear_verify(s);
         check_clock(s);
         if (s->phase == OVER)
             launch_wiring_drain(s->wiring);
@@ -408,7 +432,7 @@ static void conclude(struct supervisor *s)
 
 int launch_supervise(struct launch_job *job)
 {
-    struct supervisor s = {.job = job, .phase = RUNNING};
+    struct supervisor s = {.job = job, .phase = RUNNING, .verify = {.socket = -1}};
     int rc = -ENOMEM;
     s.wiring = calloc(1, sizeof *s.wiring);
     if (!s.wiring)
@@ -423,6 +447,9 @@ int launch_supervise(struct launch_job *job)
     if (s.keeper < 0)
         goto err_start;
     launch_wiring_started(s.wiring, job);
+    rc = launch_verify_start(&s.verify, job);
+    if (rc)
+        say(&s, "--verify: nothing is checked: %s", strerror(-rc));
     s.timeout_ns = job->options->timeout_ms ? in_ms(job->options->timeout_ms) : 0;
     loop(&s);
     conclude(&s);

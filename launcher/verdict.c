@@ -29,6 +29,7 @@ int launch_verdict_code(const struct launch_verdict *verdict)
         return LAUNCH_EXIT_TIMEOUT;
     case LAUNCH_CAUSE_PREPARE:
     case LAUNCH_CAUSE_STRICT:
+    case LAUNCH_CAUSE_MISPLACED:
     case LAUNCH_CAUSE_KEEPER:
     case LAUNCH_CAUSE_OUTPUT:
         break;
@@ -101,6 +102,11 @@ void launch_verdict_text(const struct launch_verdict *verdict, const struct laun
         break;
     case LAUNCH_CAUSE_STRICT:
         snprintf(text_out, bytes, "nothing runs unbound with --strict");
+        break;
+    case LAUNCH_CAUSE_MISPLACED:
+        snprintf(text_out, bytes,
+                 "rank %d (pid %d) is not where the plan says, and --strict forbids that",
+                 verdict->rank, verdict->pid);
         break;
     case LAUNCH_CAUSE_RANK:
         put_status(verdict, text_out, bytes);

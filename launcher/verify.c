@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verify.c - the launcher's side of --verify, and the process that looks.
+ *
+ * They share a SOCK_SEQPACKET pair: starts and ends of ranks go down, lines for the person and
+ * breaches of the plan come up. The process ends when it is told to, or with the launcher.
+ */
+#include "verify.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LAST_WORDS_MS = 3000 };
+
+enum kind { RANK_STARTED, RANK_ENDED, JOB_ENDED, LINE, BREACH };
+
+struct message {
+    int kind, rank, value;
+    char text[1000]; /* of a LINE */
+};
+
+static void tell(int socket, enum kind kind, int rank, int value)
+{
+    const struct message message = {.kind = (int)kind, .rank = rank, .value = value};
+    if (socket >= 0)
+        (void)!send(socket, &message, offsetof(struct message, text), MSG_NOSIGNAL);
+}
+
+/* What it inherits would keep others from seeing that the launcher is gone. */
+static void close_others(int socket)
+{
+    int most = (int)sysconf(_SC_OPEN_MAX);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && null >= 0; fd++)
+        dup2(null, fd);
+    if (dup2(socket, STDERR_FILENO + 1) < 0)
+        _exit(LAUNCH_EXIT_TROUBLE);
+    if (syscall(SYS_close_range, STDERR_FILENO + 2, ~0U, 0) == 0)
+        return;
+    for (int fd = STDERR_FILENO + 2; fd < most; fd++)
+        close(fd);
+}
+
+static _Noreturn void run_process(pid_t parent, int socket)
+{
+    struct message message = {0};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(0);
+    close_others(socket);
+    prctl(PR_SET_NAME, "shm-verify");
+    while (message.kind != JOB_ENDED && recv(STDERR_FILENO + 1, &message, sizeof message, 0) > 0) {
+    }
+    _exit(0);
+}
+
+int launch_verify_start(struct launch_verify *verify_out, const struct launch_job *job)
+{
+    int ends[2];
+    *verify_out = (struct launch_verify){.socket = -1};
+    if (!job->options->verify)
+        return 0;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+        return -errno;
+    pid_t parent = getpid(), pid = fork();
+    if (pid == 0)
+        run_process(parent, ends[1]);
+    int rc = pid < 0 ? -errno : 0;
+    close(ends[1]);
+    if (rc)
+        close(ends[0]);
+    else
+        *verify_out = (struct launch_verify){.socket = ends[0], .pid = pid};
+    return rc;
+}
+
+void launch_verify_rank_started(struct launch_verify *verify, int rank, pid_t pid)
+{
+    tell(verify->socket, RANK_STARTED, rank, pid);
+}
+
+void launch_verify_rank_ended(struct launch_verify *verify, int rank)
+{
+    tell(verify->socket, RANK_ENDED, rank, 0);
+}
+
+static void leave(struct launch_verify *verify)
+{
+    close(verify->socket);
+    verify->socket = -1;
+    waitpid(verify->pid, NULL, 0);
+}
+
+int launch_verify_hear(struct launch_verify *verify, launch_verify_say say, void *context)
+{
+    struct message message;
+    int breached = -1;
+    while (verify->socket >= 0) {
+        ssize_t got = recv(verify->socket, &message, sizeof message - 1, MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            break;
+        if (got <= 0) {
+            say(context, "--verify: the process that looks was killed; nothing more is checked");
+            leave(verify);
+        } else if (message.kind == LINE) {
+            ((char *)&message)[got] = '\0';
+            say(context, message.text);
+        } else if (message.kind == BREACH && breached < 0) {
+            breached = message.rank;
+        }
+    }
+    return breached;
+}
+
+void launch_verify_end(struct launch_verify *verify, launch_verify_say say, void *context)
+{
+    struct message message = {0};
+    struct pollfd ready = {.fd = verify->socket, .events = POLLIN};
+    if (verify->socket < 0)
+        return;
+    tell(verify->socket, JOB_ENDED, 0, 0);
+    while (poll(&ready, 1, LAST_WORDS_MS) > 0) {
+        ssize_t got = recv(verify->socket, &message, sizeof message - 1, 0);
+        if (got <= 0)
+            break;
+        ((char *)&message)[got] = '\0';
+        if (message.kind == LINE)
+            say(context, message.text);
+    }
+    kill(verify->pid, SIGKILL);
+    leave(verify);
+}
