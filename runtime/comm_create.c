@@ -351,9 +351,8 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
     int rc;
     if ((rc = choose_kernels(comm, error_out)) != 0 ||
         (rc = make_fork_guard(comm, error_out)) != 0 ||
-        (rc = shmrt_segment_create(params->rank, comm->options.segment_bytes,
-                                   comm->options.bind != 0, &logger, &comm->segments[params->rank],
-                                   error_out)) != 0 ||
+        (rc = shmrt_segment_create(params->rank, &comm->options, &logger,
+                                   &comm->segments[params->rank], error_out)) != 0 ||
         (rc = create_pool(comm, params, error_out)) != 0 ||
         (rc = join_ranks(comm, params, error_out)) != 0) {
         free_comm(comm, false);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { BYTES, BYTES_OR_AUTO, NUMBER, SECONDS, NAME };
+enum kind { BYTES, BYTES_OR_AUTO, NUMBER, SECONDS, NAME, NODES };
 
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
@@ -63,6 +63,9 @@ static const struct option {
      "microseconds from the start of a wait until it sleeps"},
     {"bind", "SHMRT_BIND", NUMBER, "1", 0, 1, AT(bind),
      "1 binds each segment to its rank's NUMA nodes with mbind; 0 leaves it to first touch"},
+    {"nodes", "SHMRT_NODES", NODES, "auto", 0, SHMRT_NODES_MAX - 1, AT(nodes),
+     "NUMA nodes that this rank's shared memory is bound to, such as 0 or 8-9; auto: those of the "
+     "CPUs it may run on"},
     {"kernel", "SHMRT_KERNEL", NAME, "auto", 0, 0, AT(kernel),
      "reduce kernels: auto, or a rung's name (reference, avx2, avx512, avx512fp16)"},
 #undef AT
@@ -102,20 +105,45 @@ static bool parse_number(const char *text, enum kind kind, double *value_out)
     return *end == '\0' && isfinite(value) && (kind == SECONDS || value == floor(value));
 }
 
+static int set_name(const struct option *option, const char *source, const char *text, char *out,
+                    struct shmrt_error *error_out)
+{
+    size_t length = strlen(text);
+    if (length == 0 || length >= SHMRT_KERNEL_NAME_BYTES)
+        return shmrt_error_set(error_out, -EINVAL, "%s=%s is not a name of 1 to %d characters (%s)",
+                               source, text, SHMRT_KERNEL_NAME_BYTES - 1, option->doc);
+    memcpy(out, text, length + 1);
+    return 0;
+}
+
+static int set_nodes(const struct option *option, const char *source, const char *text,
+                     struct shmrt_nodeset *out, struct shmrt_error *error_out)
+{
+    struct shmrt_nodeset set = {0};
+    size_t first, last;
+    const char *at = strcmp(text, "auto") == 0 ? "" : text;
+    for (bool is_first = at == text; is_first || *at; is_first = false) {
+        at = shmrt_list_next(at, SHMRT_NODES_MAX - 1, &first, &last);
+        if (!at)
+            return shmrt_error_set(error_out, -EINVAL,
+                                   "%s=%s is not a list of numbers up to %d, or auto: %s", source,
+                                   text, SHMRT_NODES_MAX - 1, option->doc);
+        for (size_t node = first; node <= last; node++)
+            shmrt_nodeset_add(&set, node);
+    }
+    *out = set;
+    return 0;
+}
+
 static int set_option(const struct option *option, const char *source, const char *text,
                       struct shmrt_options *out, struct shmrt_error *error_out)
 {
     char *field = (char *)out + option->offset;
-    if (option->kind == NAME) {
-        size_t length = strlen(text);
-        if (length == 0 || length >= SHMRT_KERNEL_NAME_BYTES)
-            return shmrt_error_set(error_out, -EINVAL,
-                                   "%s=%s is not a name of 1 to %d characters (%s)", source, text,
-                                   SHMRT_KERNEL_NAME_BYTES - 1, option->doc);
-        memcpy(field, text, length + 1);
-        return 0;
-    }
     double value;
+    if (option->kind == NAME)
+        return set_name(option, source, text, field, error_out);
+    if (option->kind == NODES)
+        return set_nodes(option, source, text, (struct shmrt_nodeset *)field, error_out);
     if (option->kind == BYTES_OR_AUTO && strcmp(text, "auto") == 0) {
         memcpy(field, &(uint64_t){SHMRT_AUTO}, sizeof(uint64_t));
         return 0;
@@ -177,7 +205,7 @@ size_t shmrt_options_describe(char *buffer, size_t bytes)
     for (size_t i = 0; i < OPTIONS; i++) {
         const struct option *option = &table[i];
         char range[96] = "";
-        if (option->kind != NAME)
+        if (option->kind != NAME && option->kind != NODES)
             snprintf(range, sizeof range, ", %.15g to %.15g%s", option->min, option->max,
                      unit_of(option->kind));
         at += (size_t)snprintf(at < bytes ? buffer + at : NULL, at < bytes ? bytes - at : 0,

@@ -9,6 +9,7 @@
 #define SHMRT_OPTIONS_H
 
 #include "error.h"
+#include "list.h"
 
 enum { SHMRT_KERNEL_NAME_BYTES = 16 };
 
@@ -27,7 +28,8 @@ struct shmrt_options {
     uint64_t warn_ms;
     uint64_t spin_us;
     uint64_t yield_us;
-    uint64_t bind; /* 0 or 1 */
+    uint64_t bind;              /* 0 or 1 */
+    struct shmrt_nodeset nodes; /* of shared memory; empty: those of the CPUs */
     char kernel[SHMRT_KERNEL_NAME_BYTES];
     char tune[SHMRT_KERNEL_NAME_BYTES];
 };

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PAGES_AT_ONCE = 512, NODES_MAX = 1024 };
+enum { PAGES_AT_ONCE = 512 };
 
 /* The CPUs of a node as /sys lists them, NULL for none. libnuma's own numa_node_of_cpu fills a
  * cache without a lock, which ranks that are threads of one process would race for. */
@@ -45,11 +45,11 @@ int shmrt_bind_own_nodes(struct shmrt_nodeset *out)
     struct bitmask *own = numa_allocate_cpumask();
     struct bitmask *allowed = numa_get_mems_allowed();
     bool found = false, known = numa_sched_getaffinity(0, own) >= 0;
-    for (int node = 0; known && node <= numa_max_node() && node < NODES_MAX; node++) {
+    for (int node = 0; known && node <= numa_max_node() && node < SHMRT_NODES_MAX; node++) {
         struct bitmask *cpus =
             numa_bitmask_isbitset(allowed, (unsigned)node) ? cpus_of_node(node) : NULL;
         if (cpus && intersects(cpus, own)) {
-            out->words[node / 64] |= UINT64_C(1) << (node % 64);
+            shmrt_nodeset_add(out, (size_t)node);
             found = true;
         }
         if (cpus)
@@ -62,12 +62,12 @@ int shmrt_bind_own_nodes(struct shmrt_nodeset *out)
 
 int shmrt_bind_memory(void *base, size_t bytes, const struct shmrt_nodeset *nodes)
 {
-    unsigned long mask[NODES_MAX / (8 * sizeof(unsigned long))];
+    unsigned long mask[SHMRT_NODES_MAX / (8 * sizeof(unsigned long))];
     _Static_assert(sizeof mask == sizeof nodes->words, "one bit a node in both");
     for (size_t i = 0; i < sizeof mask / sizeof mask[0]; i++)
         mask[i] = (unsigned long)nodes->words[i];
     /* The kernel reads maxnode - 1 bits. */
-    return mbind(base, bytes, MPOL_BIND, mask, NODES_MAX + 1, 0) == 0 ? 0 : -errno;
+    return mbind(base, bytes, MPOL_BIND, mask, SHMRT_NODES_MAX + 1, 0) == 0 ? 0 : -errno;
 }
 
 /* move_pages answers ENOENT for a page that this process has not mapped: read each one first. */

@@ -4,16 +4,7 @@
 #define SHMRT_BIND_H
 
 #include "base/error.h"
-
-/** A set of NUMA nodes; bit n of word n/64. Linux has 1024 at most. */
-struct shmrt_nodeset {
-    uint64_t words[16];
-};
-
-static inline bool shmrt_nodeset_has(const struct shmrt_nodeset *set, int node)
-{
-    return node >= 0 && node < 1024 && (set->words[node / 64] >> (node % 64) & 1);
-}
+#include "base/list.h"
 
 /**
  * shmrt_bind_own_nodes - nodes of the CPUs the calling thread may run on, where it may take memory

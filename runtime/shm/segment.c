@@ -17,11 +17,29 @@
 
 static const struct shmrt_file_use use = {"a shared segment", "SHMRT_SEGMENT"};
 
-static void bind_segment(struct shmrt_segment *segment, bool bind,
+static bool is_empty(const struct shmrt_nodeset *nodes)
+{
+    return memcmp(nodes, &(struct shmrt_nodeset){0}, sizeof *nodes) == 0;
+}
+
+static const char *hint(int rc, const struct shmrt_options *options)
+{
+    if (rc == -EPERM)
+        return ": a container needs CAP_SYS_NICE, or a seccomp profile that allows mbind";
+    if (rc == -EINVAL && !is_empty(&options->nodes))
+        return ": are the nodes of SHMRT_NODES there, and allowed to this process?";
+    return "";
+}
+
+static void bind_segment(struct shmrt_segment *segment, const struct shmrt_options *options,
                          const struct shmrt_logger *logger)
 {
-    int rc = shmrt_bind_own_nodes(&segment->nodes);
-    if (rc || !bind)
+    int rc = 0;
+    if (is_empty(&options->nodes))
+        rc = shmrt_bind_own_nodes(&segment->nodes);
+    else
+        segment->nodes = options->nodes;
+    if (rc || !options->bind)
         return;
     rc = shmrt_bind_memory(segment->base, segment->bytes, &segment->nodes);
     segment->bound = rc == 0;
@@ -29,20 +47,19 @@ static void bind_segment(struct shmrt_segment *segment, bool bind,
         shmrt_log(logger, SHMRT_LOG_WARNING,
                   "mbind of this rank's shared memory was refused (%s)%s; first touch places it "
                   "instead, SHMRT_BIND=0 silences this line",
-                  strerror(-rc),
-                  rc == -EPERM ? ": a container needs CAP_SYS_NICE, or a seccomp profile that "
-                                 "allows mbind"
-                               : "");
+                  strerror(-rc), hint(rc, options));
 }
 
-int shmrt_segment_create(int rank, size_t bytes, bool bind, const struct shmrt_logger *logger,
-                         struct shmrt_segment *out, struct shmrt_error *error_out)
+int shmrt_segment_create(int rank, const struct shmrt_options *options,
+                         const struct shmrt_logger *logger, struct shmrt_segment *out,
+                         struct shmrt_error *error_out)
 {
+    size_t bytes = options->segment_bytes;
     struct shmrt_segment segment = {.bytes = bytes};
     int rc = shmrt_file_create(&use, bytes, &segment.fd, &segment.base, error_out);
     if (rc)
         return rc;
-    bind_segment(&segment, bind, logger);
+    bind_segment(&segment, options, logger);
     if ((rc = shmrt_file_take(&use, segment.fd, 0, bytes, error_out)) != 0)
         goto err_take;
     *(struct shmrt_segment_header *)segment.base = (struct shmrt_segment_header){

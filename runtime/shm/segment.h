@@ -4,6 +4,7 @@
 #define SHMRT_SEGMENT_H
 
 #include "base/error.h"
+#include "base/options.h"
 #include "bind.h"
 
 struct shmrt_segment {
@@ -15,17 +16,17 @@ struct shmrt_segment {
 };
 
 /**
- * shmrt_segment_create - take the memory of a rank, on its own NUMA nodes
- * @bind: bind it with mbind; refused (EPERM in containers), one line goes to @logger and first
- *        touch serves instead
+ * shmrt_segment_create - take the memory of a rank, on its own NUMA nodes or those of the options
+ * @options: with bind, mbind does it; refused (EPERM in containers), one line goes to @logger and
+ *           first touch serves instead
  *
  * In this order: create, size, map, bind, allocate, seal. fallocate takes the pages at once, so
  * that a shortage is an error here and not a SIGBUS later, and so that they follow the binding.
  *
  * Return: 0, -ENOMEM (with the limit that is too small), or a negative errno of the system.
  */
-int shmrt_segment_create(int rank, size_t bytes, bool bind, const struct shmrt_logger *logger,
-                         struct shmrt_segment *out,
+int shmrt_segment_create(int rank, const struct shmrt_options *options,
+                         const struct shmrt_logger *logger, struct shmrt_segment *out,
                          struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 /**

@@ -3,6 +3,7 @@
 #include "bitmap.h"
 
 #include "base/error.h"
+#include "base/list.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -33,21 +34,6 @@ size_t shmrt_bitmap_count(const struct shmrt_bitmap *set)
     return count;
 }
 
-/* One "3" or "3-7" at @text. Return: what follows it, or NULL. */
-static const char *read_range(const char *text, size_t *first_out, size_t *last_out)
-{
-    char *end;
-    if (*text < '0' || *text > '9')
-        return NULL;
-    *first_out = *last_out = strtoul(text, &end, 10);
-    if (*end == '-') {
-        if (end[1] < '0' || end[1] > '9')
-            return NULL;
-        *last_out = strtoul(end + 1, &end, 10);
-    }
-    return *first_out <= *last_out && *last_out <= NUMBER_MOST ? end : NULL;
-}
-
 static int parse_error(const char *text, struct shmrt_error *error_out)
 {
     return shmrt_error_set(error_out, -EINVAL,
@@ -61,18 +47,17 @@ int shmrt_bitmap_parse(const char *text, struct shmrt_bitmap *set_out,
     struct shmrt_bitmap set;
     if (shmrt_bitmap_alloc(NUMBER_MOST + 1, &set))
         return shmrt_error_set(error_out, -ENOMEM, "no memory for a list of numbers");
-    for (const char *at = text;;) {
+    const char *at = text;
+    do {
         size_t first, last;
-        at = read_range(at, &first, &last);
-        if (!at || (*at && *at != ',')) {
+        at = shmrt_list_next(at, NUMBER_MOST, &first, &last);
+        if (!at) {
             shmrt_bitmap_free(&set);
             return parse_error(text, error_out);
         }
         for (size_t number = first; number <= last; number++)
             shmrt_bitmap_set(&set, number);
-        if (!*at++)
-            break;
-    }
+    } while (*at);
     *set_out = set;
     return 0;
 }

@@ -97,6 +97,31 @@ static void without_pidfd(void **state)
     works_without((struct denial){SYS_pidfd_open, ENOSYS, NULL});
 }
 
+static int work_on_nodes_that_are_not_there(struct rank *rank)
+{
+    struct ranks_heard heard = {0};
+    static const char *const settings[] = {"nodes=1023", NULL};
+    rank->settings = settings;
+    rank->heard = &heard;
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    int64_t x = 1;
+    struct shmrt_placement_proof proof;
+    CHECK(comm);
+    CHECK(heard.lines == 1 && strstr(heard.last, "SHMRT_NODES"));
+    CHECK(shmrt_allreduce(comm, &x, &x, 1, SHMRT_INT64, SHMRT_SUM) == 0 && x == rank->size);
+    CHECK(shmrt_comm_verify(comm, &proof) == 0 && !proof.bound && proof.pages_on_node == 0);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void nodes_that_are_not_there(void **state)
+{
+    (void)state;
+    struct ranks_run run = {
+        .kind = RANKS_PROCESSES, .size = 2, .body = work_on_nodes_that_are_not_there};
+    ranks_run_well(&run);
+}
+
 static int fail_without(struct rank *rank)
 {
     const struct denial *denial = rank->arg;
@@ -158,9 +183,13 @@ static void without_more_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_mbind),          cmocka_unit_test(without_move_pages),
-        cmocka_unit_test(without_membarrier),     cmocka_unit_test(without_pidfd),
-        cmocka_unit_test(needed_calls_are_named), cmocka_unit_test(without_more_pages),
+        cmocka_unit_test(nodes_that_are_not_there),
+        cmocka_unit_test(without_mbind),
+        cmocka_unit_test(without_move_pages),
+        cmocka_unit_test(without_membarrier),
+        cmocka_unit_test(without_pidfd),
+        cmocka_unit_test(needed_calls_are_named),
+        cmocka_unit_test(without_more_pages),
     };
     return cmocka_run_group_tests_name("denied", tests, NULL, NULL);
 }

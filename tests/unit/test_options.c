@@ -44,23 +44,35 @@ static void settings_win_over_environment(void **state)
     assert_string_equal(options.kernel, "avx2");
 }
 
+static void nodes_are_a_list(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"nodes=0,8-10,1023", NULL};
+    static const int expected[] = {0, 8, 9, 10, 1023};
+    struct shmrt_options options = load(settings), usual = load(NULL);
+    size_t at = 0;
+    for (int node = 0; node < SHMRT_NODES_MAX; node++) {
+        bool is_expected = at < sizeof expected / sizeof expected[0] && expected[at] == node;
+        assert_int_equal(shmrt_nodeset_has(&options.nodes, node), is_expected);
+        assert_false(shmrt_nodeset_has(&usual.nodes, node));
+        at += is_expected;
+    }
+}
+
 static void mistakes_name_the_value_and_the_range(void **state)
 {
     (void)state;
     static const char *const wrong[][2] = {
-        {"segment=1K", "262144"},
-        {"segment=8Q", "8Q"},
-        {"timeout=-1", "0.001"},
-        {"timeout=soon", "soon"},
-        {"lanes=1.5", "1.5"},
-        {"segment=", "segment="},
-        {"kernel=", "kernel"},
-        {"turbo=1", "oneshot_max"},
-        {"timeout", "key=value"},
-        {"segment=8MB", "8MB"},
-        {"lanes=inf", "inf"},
-        {"bind=2", "0 to 1"},
-        {"kernel=averyveryverylongname", "averyveryverylongname"},
+        {"segment=1K", "262144"}, {"segment=8Q", "8Q"},
+        {"timeout=-1", "0.001"},  {"timeout=soon", "soon"},
+        {"lanes=1.5", "1.5"},     {"segment=", "segment="},
+        {"kernel=", "kernel"},    {"turbo=1", "oneshot_max"},
+        {"nodes=0-", "0-"},       {"nodes=", "such as 0"},
+        {"nodes=3-1", "3-1"},     {"nodes=1024", "1023"},
+        {"nodes=0,", "0,"},       {"nodes=0,,1", "0,,1"},
+        {"nodes=0 1", "0 1"},     {"timeout", "key=value"},
+        {"segment=8MB", "8MB"},   {"lanes=inf", "inf"},
+        {"bind=2", "0 to 1"},     {"kernel=averyveryverylongname", "averyveryverylongname"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         const char *const settings[] = {wrong[i][0], NULL};
@@ -99,6 +111,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_the_documented_ones),
         cmocka_unit_test(settings_win_over_environment),
+        cmocka_unit_test(nodes_are_a_list),
         cmocka_unit_test(mistakes_name_the_value_and_the_range),
         cmocka_unit_test(description_lists_every_option),
     };
