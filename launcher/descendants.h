@@ -3,8 +3,25 @@
 #ifndef LAUNCH_DESCENDANTS_H
 #define LAUNCH_DESCENDANTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
+
+struct launch_process {
+    pid_t pid, parent;
+    bool has_ended, is_below;
+};
+
+/**
+ * launch_processes_list - every process that @proc ("/proc") names, by rising pid
+ * @list_out: free() releases it
+ *
+ * Return: how many, or a negative errno.
+ */
+ssize_t launch_processes_list(const char *proc, struct launch_process **list_out);
+
+/** The process of that number in such a list; NULL: not there. */
+struct launch_process *launch_processes_find(struct launch_process *list, size_t count, pid_t pid);
 
 /**
  * launch_descendants_signal - send @number to every process below @root (0: only count them)
