@@ -1,200 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * config.c - options from a YAML file: one mapping from long option names to values. It is read
- * event by event, so every complaint has its line and column. Whatever is not plainly such a
- * mapping (anchors, tags, lists, a second document) is refused rather than half understood.
- */
+/* config.c - finds a configuration, by path or by name, and reads it into memory. */
+#include "config.h"
+
 #include "parse.h"
 #include "say.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <yaml.h>
 
 #ifndef LAUNCH_CONFIG_DIR
 #error "LAUNCH_CONFIG_DIR has to name the installed folder of configurations"
 #endif
 
-struct reader {
-    const char *path;
-    yaml_parser_t parser;
-    yaml_event_t event;
-    struct launch_options *options;
-    size_t line_of[LAUNCH_OPTIONS_MAX]; /* 0: not seen */
-    size_t description_line;
-    struct shmrt_error *error_out;
+enum {
+    FILE_BYTES_MAX = 1024 * 1024, /* some hundred times what all options need */
+    FOLDERS = 3,
+    NAMES_MAX = 256, /* of a message */
 };
-
-static int complain(struct reader *r, yaml_mark_t mark, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int complain(struct reader *r, yaml_mark_t mark, const char *format, ...)
-{
-    char text[SHMRT_ERROR_TEXT_BYTES];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return launch_error(r->error_out, -EINVAL, "%s:%zu:%zu: %s", r->path, mark.line + 1,
-                        mark.column + 1, text);
-}
-
-/* The next event into r->event, which frees the one before. */
-static int next(struct reader *r)
-{
-    yaml_event_delete(&r->event);
-    if (yaml_parser_parse(&r->parser, &r->event))
-        return 0;
-    memset(&r->event, 0, sizeof r->event);
-    const char *problem = r->parser.problem ? r->parser.problem : "this is not YAML";
-    yaml_mark_t mark = r->parser.problem_mark;
-    if (r->parser.error == YAML_READER_ERROR)
-        return launch_error(r->error_out, -EINVAL, "%s: byte %zu: %s", r->path,
-                            r->parser.problem_offset, problem);
-    return complain(r, mark, "%s", problem);
-}
-
-/* The event has to be a plain or quoted word. */
-static int check_scalar(struct reader *r, const char *what)
-{
-    yaml_mark_t mark = r->event.start_mark;
-    switch (r->event.type) {
-    case YAML_SCALAR_EVENT:
-        if (r->event.data.scalar.anchor)
-            return complain(r, mark, "anchors (&%s) are not used here; write the value out",
-                            r->event.data.scalar.anchor);
-        if (r->event.data.scalar.tag)
-            return complain(r, mark, "tags (%s) are not used here; write the value alone",
-                            r->event.data.scalar.tag);
-        if (strlen((char *)r->event.data.scalar.value) != r->event.data.scalar.length)
-            return complain(r, mark, "there is a NUL character in the %s", what);
-        return 0;
-    case YAML_ALIAS_EVENT:
-        return complain(r, mark, "aliases (*%s) are not used here; write the value out",
-                        r->event.data.alias.anchor);
-    default:
-        return complain(r, mark, "the %s has to be one word or number, not a list or a mapping",
-                        what);
-    }
-}
-
-static int next_value(struct reader *r)
-{
-    int rc = next(r);
-    return rc ? rc : check_scalar(r, "value");
-}
-
-static int unknown_key(struct reader *r, const char *key)
-{
-    const struct launch_option *option = launch_option_find(key, strlen(key));
-    const char *guess = launch_option_guess(key, strlen(key), true);
-    if (option && !option->in_config)
-        return complain(r, r->event.start_mark, "\"%s\" belongs on the command line only", key);
-    if (guess)
-        return complain(r, r->event.start_mark, "unknown key \"%s\"; did you mean \"%s\"?", key,
-                        guess);
-    return complain(r, r->event.start_mark,
-                    "unknown key \"%s\"; known are description, ranks, per, cores-per-rank, "
-                    "threads-per-core, reserve and other long options of shm-launch",
-                    key);
-}
-
-/* A key has been read and its value comes. What the command line says stays. */
-static int read_value(struct reader *r, const struct launch_option *option)
-{
-    struct shmrt_error why;
-    size_t index = (size_t)(option - launch_option_table());
-    int rc = next_value(r);
-    if (rc)
-        return rc;
-    const char *value = (const char *)r->event.data.scalar.value;
-    struct launch_options unused = launch_options_default();
-    rc = launch_option_set(option, value, r->options->given[index] ? &unused : r->options, &why);
-    launch_options_free(&unused);
-    return rc ? complain(r, r->event.start_mark, "%s: %s", option->name, why.text) : 0;
-}
-
-/* The event at hand is a key. */
-static int read_pair(struct reader *r)
-{
-    int rc = check_scalar(r, "key");
-    if (rc)
-        return rc;
-    const char *key = (const char *)r->event.data.scalar.value;
-    bool is_description = strcmp(key, "description") == 0;
-    const struct launch_option *option = launch_option_find(key, strlen(key));
-    if (!is_description && (!option || !option->in_config))
-        return unknown_key(r, key);
-    size_t *line =
-        is_description ? &r->description_line : &r->line_of[option - launch_option_table()];
-    if (*line)
-        return complain(r, r->event.start_mark, "\"%s\" is here again; line %zu has it too", key,
-                        *line);
-    *line = r->event.start_mark.line + 1;
-    return is_description ? next_value(r) : read_value(r, option);
-}
-
-static int open_mapping(struct reader *r)
-{
-    int rc = next(r); /* the stream */
-    if (rc == 0)
-        rc = next(r);
-    if (rc)
-        return rc;
-    if (r->event.type == YAML_STREAM_END_EVENT)
-        return complain(r, r->event.start_mark,
-                        "the file says nothing; a line like \"per: socket\" is expected");
-    rc = next(r);
-    if (rc)
-        return rc;
-    if (r->event.type != YAML_MAPPING_START_EVENT)
-        return complain(r, r->event.start_mark,
-                        "lines like \"per: socket\" are expected, one option each");
-    if (r->event.data.mapping_start.anchor || r->event.data.mapping_start.tag)
-        return complain(r, r->event.start_mark, "anchors and tags are not used here");
-    return 0;
-}
-
-static int read_stream(struct reader *r)
-{
-    int rc = open_mapping(r);
-    while (rc == 0 && (rc = next(r)) == 0 && r->event.type != YAML_MAPPING_END_EVENT)
-        rc = read_pair(r);
-    if (rc == 0)
-        rc = next(r); /* the document's end */
-    if (rc == 0)
-        rc = next(r);
-    if (rc == 0 && r->event.type != YAML_STREAM_END_EVENT)
-        rc = complain(r, r->event.start_mark, "a second document begins here; only one is read");
-    return rc;
-}
 
 static int read_file(const char *path, struct launch_options *options,
                      struct shmrt_error *error_out)
 {
-    struct reader r = {.path = path, .options = options, .error_out = error_out};
+    int rc = 0;
     FILE *file = fopen(path, "rbe");
     if (!file)
         return launch_error(error_out, -errno, "%s: %s", path, strerror(errno));
-    if (!yaml_parser_initialize(&r.parser)) {
-        fclose(file);
-        return launch_error(error_out, -ENOMEM, "no memory to read %s", path);
-    }
-    yaml_parser_set_input_file(&r.parser, file);
-    int rc = read_stream(&r);
-    yaml_event_delete(&r.event);
-    yaml_parser_delete(&r.parser);
+    char *text = malloc(FILE_BYTES_MAX + 1);
+    size_t length = text ? fread(text, 1, FILE_BYTES_MAX + 1, file) : 0;
+    if (!text)
+        rc = launch_error(error_out, -ENOMEM, "no memory to read %s", path);
+    else if (ferror(file))
+        rc = launch_error(error_out, -errno, "%s: %s", path, strerror(errno));
+    else if (length > FILE_BYTES_MAX)
+        rc = launch_error(error_out, -EFBIG,
+                          "%s: longer than %d bytes, which no configuration needs; is it another "
+                          "file?",
+                          path, FILE_BYTES_MAX);
+    else
+        rc = launch_config_parse(path, text, length, options, error_out);
+    free(text);
     fclose(file);
     return rc;
 }
-
-enum { FOLDERS = 3 };
 
 /* Where configurations lie: the user's choice, next to the program, the installation. */
 static void list_folders(char folders_out[FOLDERS][PATH_MAX])
@@ -213,19 +65,72 @@ static void list_folders(char folders_out[FOLDERS][PATH_MAX])
     snprintf(folders_out[2], PATH_MAX, "%s", LAUNCH_CONFIG_DIR);
 }
 
-/* Adds the names of a folder's configurations to a list for a person. */
-static void add_names(const char *folder, char *list, size_t bytes)
+struct names {
+    size_t count;
+    char *names[NAMES_MAX];
+};
+
+/* The names of a folder's configurations; each once, whichever folders have it. */
+static void add_names(const char *folder, struct names *names)
 {
     DIR *dir = *folder ? opendir(folder) : NULL;
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
         const char *dot = strrchr(entry->d_name, '.');
-        size_t used = strlen(list);
-        if (dot && strcmp(dot, ".yaml") == 0)
-            snprintf(list + used, bytes - used, "%s%.*s", used ? ", " : "",
-                     (int)(dot - entry->d_name), entry->d_name);
+        if (!dot || dot == entry->d_name || strcmp(dot, ".yaml") != 0 || names->count == NAMES_MAX)
+            continue;
+        char *name = strndup(entry->d_name, (size_t)(dot - entry->d_name));
+        bool is_new = name != NULL;
+        for (size_t i = 0; is_new && i < names->count; i++)
+            is_new = strcmp(name, names->names[i]) != 0;
+        if (is_new)
+            names->names[names->count++] = name;
+        else
+            free(name);
     }
     if (dir)
         closedir(dir);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* "a, b, c", for a message; ends in "..." where not all fit. */
+static void join_names(struct names *names, char *text_out, size_t bytes)
+{
+    size_t used = 0;
+    text_out[0] = '\0';
+    qsort(names->names, names->count, sizeof *names->names, compare_names);
+    for (size_t i = 0; i < names->count; i++) {
+        size_t room = bytes - used - strlen(", ...");
+        if (strlen(names->names[i]) + 2 < room)
+            used += (size_t)sprintf(text_out + used, "%s%s", used ? ", " : "", names->names[i]);
+        else if (used && text_out[used - 1] != '.')
+            used += (size_t)sprintf(text_out + used, ", ...");
+    }
+    for (size_t i = 0; i < names->count; i++)
+        free(names->names[i]);
+}
+
+static int unknown_name(const char *name, char folders[FOLDERS][PATH_MAX],
+                        struct shmrt_error *error_out)
+{
+    struct names names = {0};
+    char known[SHMRT_ERROR_TEXT_BYTES - 128];
+    for (size_t i = 0; i < FOLDERS; i++)
+        add_names(folders[i], &names);
+    join_names(&names, known, sizeof known);
+    if (!*known)
+        return launch_error(error_out, -ENOENT,
+                            "there is no configuration named \"%.40s\", nor any other: "
+                            "SHMRT_CONFIG_DIR can name a folder of them, and a file is given as a "
+                            "path, ./%.40s.yaml",
+                            name, name);
+    return launch_error(error_out, -ENOENT,
+                        "there is no configuration named \"%.40s\"; a file is given as a path, "
+                        "./%.40s.yaml; known are %s",
+                        name, name, known);
 }
 
 int launch_config_read(const char *name, struct launch_options *options,
@@ -234,7 +139,7 @@ int launch_config_read(const char *name, struct launch_options *options,
     const char *dot = strrchr(name, '.');
     if (strchr(name, '/') || (dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0)))
         return read_file(name, options, error_out);
-    char folders[FOLDERS][PATH_MAX], known[256] = "";
+    char folders[FOLDERS][PATH_MAX];
     list_folders(folders);
     for (size_t i = 0; i < FOLDERS; i++) {
         char *path;
@@ -245,12 +150,6 @@ int launch_config_read(const char *name, struct launch_options *options,
         free(path);
         if (is_there)
             return rc;
-        /* The next folders hold other copies of the same names. */
-        if (!*known)
-            add_names(folders[i], known, sizeof known);
     }
-    return launch_error(error_out, -ENOENT,
-                        "there is no configuration named \"%s\"; known are %s; a file of your own "
-                        "is given as a path, ./%s.yaml",
-                        name, *known ? known : "none (set SHMRT_CONFIG_DIR to their folder)", name);
+    return unknown_name(name, folders, error_out);
 }
