@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,29 +30,6 @@ static int read_options(int argc, char **argv, struct launch_options *options)
     return rc;
 }
 
-static int run(struct launch_options *options, const struct shmrt_plan *plan, char **argv)
-{
-    struct shmrt_error error;
-    struct launch_job job = {
-        .options = options,
-        .plan = plan,
-        .own_threads = launch_own_threads(),
-        .argv = argv,
-        .piped = plan->rank_count > 1,
-    };
-    int rc = launch_job_make_key(job.key);
-    if (rc) {
-        launch_say("no random job key: %s", strerror(-rc));
-        return LAUNCH_EXIT_TROUBLE;
-    }
-    if (launch_port_hold(options->port, &job.port, &job.port_fd, &error)) {
-        launch_say("%s", error.text);
-        return LAUNCH_EXIT_TROUBLE;
-    }
-    launch_say_warnings(options, plan);
-    return launch_supervise(&job);
-}
-
 /* Descriptors 0 to 2 are open from here on, so that none of ours takes such a number. */
 static void fill_standard_descriptors(void)
 {
@@ -63,16 +41,59 @@ static void fill_standard_descriptors(void)
         close(fd);
 }
 
-static int show(const struct launch_options *options, const struct shmrt_machine *machine,
-                const struct shmrt_plan *plan)
+/* To standard output, all of it or an error. */
+static int show(const struct launch_shown *shown)
 {
-    const struct launch_shown shown = {options, machine, plan};
-    int rc = options->json ? launch_show_json(&shown, stdout) : launch_show(options, machine, plan);
-    if (rc == 0 && fflush(stdout))
+    int rc = shown->options->json
+                 ? launch_show_json(shown, stdout)
+                 : launch_show_table(shown, launch_terminal_width(STDOUT_FILENO), stdout);
+    if (rc == 0 && (fflush(stdout) || ferror(stdout)))
         rc = -errno;
     if (rc)
         launch_say("the plan cannot be shown: %s", strerror(-rc));
     return rc ? LAUNCH_EXIT_TROUBLE : 0;
+}
+
+/* In one write, so that another job's lines can't get in between. A stream that is gone does not
+ * hold the job up. */
+static void report(const struct launch_shown *shown)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    if (!shown->options->report) {
+        launch_say_warnings(shown->options, shown->plan);
+        return;
+    }
+    FILE *out = open_memstream(&text, &bytes);
+    int rc = out ? launch_show_table(shown, launch_terminal_width(STDERR_FILENO), out) : -ENOMEM;
+    if (out && (fputc('\n', out) == EOF || fclose(out)))
+        rc = -ENOMEM;
+    if (rc == 0)
+        (void)!write(STDERR_FILENO, text, bytes);
+    free(text);
+}
+
+static int run(const struct launch_shown *shown, char **argv)
+{
+    struct shmrt_error error;
+    struct launch_job job = {
+        .options = shown->options,
+        .plan = shown->plan,
+        .own_threads = launch_own_threads(),
+        .argv = argv,
+        .piped = shown->plan->rank_count > 1,
+    };
+    int rc = launch_job_make_key(job.key);
+    if (rc) {
+        launch_say("no random job key: %s", strerror(-rc));
+        return LAUNCH_EXIT_TROUBLE;
+    }
+    if (launch_port_hold(shown->options->port, &job.port, &job.port_fd, &error)) {
+        launch_say("%s", error.text);
+        return LAUNCH_EXIT_TROUBLE;
+    }
+    report(shown);
+    return launch_supervise(&job);
 }
 
 static int show_about(const struct launch_options *options)
@@ -93,7 +114,8 @@ static int plan_and_run(struct launch_options *options, char **argv)
         launch_say("%s", error.text);
         return LAUNCH_EXIT_USAGE;
     }
-    int code = options->dry_run ? show(options, machine, plan) : run(options, plan, argv);
+    const struct launch_shown shown = {options, machine, plan};
+    int code = options->dry_run ? show(&shown) : run(&shown, argv);
     shmrt_plan_destroy(plan);
     shmrt_machine_destroy(machine);
     return code;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* plan.h - the machine and the plan that the options ask for, and the table that shows it */
+/* plan.h - the machine and the plan that the options ask for */
 #ifndef LAUNCH_PLAN_H
 #define LAUNCH_PLAN_H
 
@@ -11,10 +11,6 @@ int launch_plan(const struct launch_options *options, struct shmrt_machine **mac
 
 /** The user's OMP_NUM_THREADS, which wins over the plan's; NULL: the plan decides. */
 const char *launch_own_threads(void);
-
-/** --dry-run: the plan as a table, to standard output. Return: 0 or a negative errno. */
-int launch_show(const struct launch_options *options, const struct shmrt_machine *machine,
-                const struct shmrt_plan *plan) SHMRT_WARN_UNUSED;
 
 /** What a person should know before the start, as lines on standard error. */
 void launch_say_warnings(const struct launch_options *options, const struct shmrt_plan *plan);

@@ -16,6 +16,15 @@ struct launch_shown {
 
 struct json_t;
 
+/** Columns where nobody says how many, and the most that are used. */
+enum { LAUNCH_PAPER_WIDTH = 100, LAUNCH_WIDTH_MAX = 512 };
+
+/** How many columns @fd's terminal has; LAUNCH_PAPER_WIDTH where it is none. */
+size_t launch_terminal_width(int fd);
+
+/** The machine in one sentence without an end: its name, what it has, what may be used. */
+void launch_put_machine(const struct launch_shown *shown, FILE *out);
+
 /** The set in the kernel's notation, "" when empty. Return: text to free(), or NULL: no memory. */
 char *launch_set_text(const struct shmrt_bitmap *set);
 
@@ -35,5 +44,8 @@ char *launch_plan_json_line(const struct launch_options *options,
 
 /** --json: the same in a layout for people too, one rank a line. Return: 0 or a negative errno. */
 int launch_show_json(const struct launch_shown *shown, FILE *out) SHMRT_WARN_UNUSED;
+
+/** The plan as a table of at most @width columns, and its notes. Return: 0 or -ENOMEM. */
+int launch_show_table(const struct launch_shown *shown, size_t width, FILE *out) SHMRT_WARN_UNUSED;
 
 #endif

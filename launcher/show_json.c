@@ -13,24 +13,6 @@
 
 enum { PLAN_FORMAT = 1 };
 
-char *launch_set_text(const struct shmrt_bitmap *set)
-{
-    size_t bytes = shmrt_bitmap_format(set, NULL, 0) + 1;
-    char *text = malloc(bytes);
-    if (text)
-        shmrt_bitmap_format(set, text, bytes);
-    return text;
-}
-
-const char *launch_choice_word(const char *name, int value)
-{
-    const struct launch_option *option = launch_option_find(name, strlen(name));
-    for (const struct launch_choice *c = option->choices; c->word; c++)
-        if (c->value == value)
-            return c->word;
-    return "?";
-}
-
 /* Paths are bytes, JSON is UTF-8: what is not becomes question marks. */
 static json_t *any_text(const char *text)
 {

@@ -91,15 +91,15 @@ def test_plan_of_a_dual_socket_server(launcher):
     assert plan(launcher, "-n", "2", "--reserve", "1", "--topology", DUAL) == (
         "pack:2 numa:1 core:4 pu:2: 2 packages, 2 NUMA nodes, 8 cores and 16 CPUs to use\n"
         "\n"
-        "rank  package  nodes  cores  reserved  CPUs  memory  threads\n"
-        "   0        0      0    0-3         3   0-7  bind 0        3\n"
-        "   1        1      1    4-7         7  8-15  bind 1        3\n"
+        "rank  package  nodes  cores  reserved  CPUs  memory  segment  threads\n"
+        "   0  0        0      0-3    3         0-7   bind 0  node 0         3\n"
+        "   1  1        1      4-7    7         8-15  bind 1  node 1         3\n"
     )
 
 
 def test_plan_with_something_to_say(launcher):
     text = plan(launcher, "-n", "3", "--mem", "local", "--topology", "pack:1 core:2")
-    assert "   2        0      0      0         -     0   local        1\n" in text
+    assert "   2  0        0      0      -         0     local   node 0         1\n" in text
     assert "note: 3 ranks share 2 cores" in text
 
 
@@ -113,40 +113,40 @@ PLANS = [
         "one-rank-per-socket",
         "pack:2 numa:1 core:4 pu:2",
         """\
-rank  package  nodes  cores  reserved  CPUs  memory  threads
-   0        0      0    0-3         -   0-7  bind 0        4
-   1        1      1    4-7         -  8-15  bind 1        4
+rank  package  nodes  cores  reserved  CPUs  memory  segment  threads
+   0  0        0      0-3    -         0-7   bind 0  node 0         4
+   1  1        1      4-7    -         8-15  bind 1  node 1         4
 """,
     ),
     (
         "one-rank-per-socket",
         "pack:2 numa:4 l3:2 core:2 pu:1",
         """\
-rank  package  nodes  cores  reserved   CPUs    memory  threads
-   0        0    0-3   0-15         -   0-15  bind 0-3       16
-   1        1    4-7  16-31         -  16-31  bind 4-7       16
+rank  package  nodes  cores  reserved  CPUs   memory    segment  threads
+   0  0        0-3    0-15   -         0-15   bind 0-3  node 0        16
+   1  1        4-7    16-31  -         16-31  bind 4-7  node 4        16
 """,
     ),
     (
         "one-rank-per-numa-node",
         "pack:2 numa:3 l3:1 core:20 pu:2",
         """\
-rank  package  nodes    cores  reserved     CPUs  memory  threads
-   0        0      0     0-19         -     0-39  bind 0       20
-   1        0      1    20-39         -    40-79  bind 1       20
-   2        0      2    40-59         -   80-119  bind 2       20
-   3        1      3    60-79         -  120-159  bind 3       20
-   4        1      4    80-99         -  160-199  bind 4       20
-   5        1      5  100-119         -  200-239  bind 5       20
+rank  package  nodes  cores    reserved  CPUs     memory  segment  threads
+   0  0        0      0-19     -         0-39     bind 0  node 0        20
+   1  0        1      20-39    -         40-79    bind 1  node 1        20
+   2  0        2      40-59    -         80-119   bind 2  node 2        20
+   3  1        3      60-79    -         120-159  bind 3  node 3        20
+   4  1        4      80-99    -         160-199  bind 4  node 4        20
+   5  1        5      100-119  -         200-239  bind 5  node 5        20
 """,
     ),
     (
         "one-rank-per-numa-node",
         "pack:2 [numa(memory=64GB)] [numa(memory=16GB)] l3:2 core:4 pu:2",
         """\
-rank  package  nodes  cores  reserved   CPUs  memory  threads
-   0        0      0    0-7         -   0-15  bind 0        8
-   1        1      2   8-15         -  16-31  bind 2        8
+rank  package  nodes  cores  reserved  CPUs   memory  segment  threads
+   0  0        0      0-7    -         0-15   bind 0  node 0         8
+   1  1        2      8-15   -         16-31  bind 2  node 2         8
 """,
     ),
 ]

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* show.c - the words that table, JSON and drawing share. */
+#include "show.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+char *launch_set_text(const struct shmrt_bitmap *set)
+{
+    size_t bytes = shmrt_bitmap_format(set, NULL, 0) + 1;
+    char *text = malloc(bytes);
+    if (text)
+        shmrt_bitmap_format(set, text, bytes);
+    return text;
+}
+
+const char *launch_choice_word(const char *name, int value)
+{
+    const struct launch_option *option = launch_option_find(name, strlen(name));
+    for (const struct launch_choice *c = option->choices; c->word; c++)
+        if (c->value == value)
+            return c->word;
+    return "?";
+}
+
+size_t launch_terminal_width(int fd)
+{
+    struct winsize size;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : LAUNCH_PAPER_WIDTH;
+}
+
+struct tally {
+    size_t cpus, cores; /* allowed ones */
+    size_t places, memories;
+};
+
+static struct tally count(const struct shmrt_machine *machine)
+{
+    struct tally tally = {0};
+    size_t last = SIZE_MAX;
+    for (size_t i = 0; i < machine->cpu_count; i++) {
+        if (!machine->cpus[i].allowed)
+            continue;
+        tally.cpus++;
+        tally.cores += machine->cpus[i].core != last;
+        last = machine->cpus[i].core;
+    }
+    for (size_t i = 0; i < machine->node_count; i++) {
+        tally.places += machine->nodes[i].has_cpus;
+        tally.memories += !machine->nodes[i].has_cpus;
+    }
+    return tally;
+}
+
+static const char *plural(size_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+void launch_put_machine(const struct launch_shown *shown, FILE *out)
+{
+    const struct shmrt_machine *machine = shown->machine;
+    struct tally tally = count(machine);
+    fprintf(out, "%s: %zu package%s, %zu NUMA node%s",
+            shown->options->topology ? shown->options->topology : "This machine",
+            machine->package_count, plural(machine->package_count), tally.places,
+            plural(tally.places));
+    if (tally.memories)
+        fprintf(out, " (and %zu of memory only)", tally.memories);
+    fprintf(out, ", %zu core%s", tally.cores, plural(tally.cores));
+    if (machine->kind_count > 1)
+        fprintf(out, " of %zu kinds", machine->kind_count);
+    fprintf(out, " and %zu CPU%s to use", tally.cpus, plural(tally.cpus));
+    if (tally.cpus < machine->cpu_count)
+        fprintf(out, " (of %zu CPUs; the others are not allowed here)", machine->cpu_count);
+    if (machine->quota_milli)
+        fprintf(out, ", for %zu.%zu CPUs' time", machine->quota_milli / 1000,
+                machine->quota_milli % 1000 / 100);
+}
