@@ -3,12 +3,12 @@
  * limits nothing. */
 #include "memory_limit.h"
 
+#include "base/cgroup.h"
+
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { PATH_BYTES = 4096 };
 
 /* First "key value" line of a file, or a file that is one number (key NULL). */
 static bool read_number(const char *path, const char *key, uint64_t *value_out)
@@ -32,21 +32,20 @@ static bool read_number(const char *path, const char *key, uint64_t *value_out)
 
 /* File names of the two cgroup hierarchies, and where the second mounts its memory controller. */
 static const struct hierarchy {
-    const char *marker; /* in /proc/self/cgroup, before the path */
+    const char *controller;
     const char *mount;
     const char *max;
     const char *current;
     const char *cache;
 } hierarchies[] = {
-    {"0::", "", "memory.max", "memory.current", "inactive_file "},
-    {":memory:", "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
-     "total_inactive_file "},
+    {NULL, "", "memory.max", "memory.current", "inactive_file "},
+    {"memory", "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "},
 };
 
 static bool read_group_number(const char *directory, const char *name, const char *key,
                               uint64_t *value_out)
 {
-    char path[2 * PATH_BYTES + 64];
+    char path[2 * SHMRT_CGROUP_PATH_BYTES + 64];
     snprintf(path, sizeof path, "%s/%s", directory, name);
     return read_number(path, key, value_out);
 }
@@ -62,46 +61,23 @@ static uint64_t group_headroom(const struct hierarchy *h, const char *directory)
     return max > used ? max - used : 0;
 }
 
-/* Path of this process in a hierarchy, "/" where it can't be told. */
-static void own_group(const struct hierarchy *h, const char *proc, char path_out[PATH_BYTES])
-{
-    snprintf(path_out, PATH_BYTES, "/");
-    char name[PATH_BYTES];
-    snprintf(name, sizeof name, "%s/self/cgroup", proc);
-    FILE *file = fopen(name, "re");
-    if (!file)
-        return;
-    char line[PATH_BYTES];
-    while (fgets(line, sizeof line, file)) {
-        const char *at = strstr(line, h->marker);
-        if (at && (at == line || h->marker[0] == ':') && at[strlen(h->marker)] == '/') {
-            line[strcspn(line, "\n")] = '\0';
-            snprintf(path_out, PATH_BYTES, "%s", at + strlen(h->marker));
-        }
-    }
-    fclose(file);
-}
-
 /* The least of this process's group and its parents. */
 static uint64_t hierarchy_headroom(const struct hierarchy *h, const char *proc, const char *cgroup)
 {
-    char group[PATH_BYTES], directory[2 * PATH_BYTES + 16];
+    char group[SHMRT_CGROUP_PATH_BYTES], directory[2 * SHMRT_CGROUP_PATH_BYTES + 16];
     uint64_t least = UINT64_MAX;
-    own_group(h, proc, group);
-    for (;;) {
+    shmrt_cgroup_own(proc, h->controller, group);
+    do {
         snprintf(directory, sizeof directory, "%s%s%s", cgroup, h->mount, group);
         uint64_t room = group_headroom(h, directory);
         least = room < least ? room : least;
-        char *slash = strrchr(group, '/');
-        if (!slash || group[1] == '\0')
-            return least;
-        slash[slash == group] = '\0';
-    }
+    } while (shmrt_cgroup_up(group));
+    return least;
 }
 
 uint64_t shmrt_memory_headroom(const char *proc, const char *cgroup, const char **limit_out)
 {
-    char path[PATH_BYTES];
+    char path[SHMRT_CGROUP_PATH_BYTES];
     uint64_t least = UINT64_MAX, kib;
     const char *limit = "nothing";
     snprintf(path, sizeof path, "%s/meminfo", proc);
