@@ -70,12 +70,13 @@ struct shmrt_machine_cpu {
     size_t l3;   /* where no L3 is reported, the CPUs of a node count as sharing one */
     size_t node; /* position in nodes[], not the kernel's number */
     size_t package;
-    size_t kind;  /* 0: the fastest kind of core; 1 and up: slower ones (E cores, LITTLE) */
+    size_t kind;  /* 0: the fastest kind of core; 1 and up: slower ones (E cores, LITTLE), but not
+                     cores of the same kind that may clock higher */
     bool allowed; /* by the cgroup's cpuset and by the affinity of the calling thread */
-    bool taken;   /* a rank of another job is bound to it */
+    bool taken;   /* a rank of another job is bound to it; nothing here finds out: the caller may */
 };
 
-/** What a node's memory is made of. */
+/** What a node's memory is made of; see runtime/topo/machine_nodes.c for how that is found out. */
 enum shmrt_tier {
     SHMRT_TIER_DRAM,
     SHMRT_TIER_HBM, /* faster and smaller than DRAM */
@@ -83,16 +84,23 @@ enum shmrt_tier {
     SHMRT_TIER_ANY, /* in a request only: all of them */
 };
 
+/** Which CPUs a node's memory is nearest to. */
+enum shmrt_scope {
+    SHMRT_SCOPE_NODE,    /* those of its host */
+    SHMRT_SCOPE_PACKAGE, /* all of its package, equally: memory-only nodes may be so */
+    SHMRT_SCOPE_MACHINE, /* all of the machine, equally */
+};
+
 /** One NUMA node. */
 struct shmrt_machine_node {
     size_t number; /* the kernel's */
     uint64_t memory_bytes;
     size_t package;
-    size_t
-        host; /* position in nodes[] of the node with CPUs that it is nearest to; maybe its own */
+    size_t host; /* position in nodes[] of a node with CPUs, the nearest; its own if it has some */
+    enum shmrt_scope scope;
     enum shmrt_tier tier;
     bool has_cpus; /* false: memory only (HBM, CXL), never a place for ranks */
-    bool allowed;  /* by the cgroup's cpuset */
+    bool allowed;  /* by the cgroup's cpuset; never the memory of a GPU */
 };
 
 /** A machine as plain data. CPUs and nodes are in order of nearness, not of the kernel's numbers.
@@ -104,7 +112,8 @@ struct shmrt_machine {
     size_t core_count, l3_count, package_count; /* positions are below these; allowed or not */
     size_t kind_count;                          /* of cores; 1 where all are alike */
     unsigned *distances; /* [node_count][node_count], relative latency, 10: local; NULL: unknown */
-    size_t quota_milli;  /* of cgroup's cpu.max, in thousandths of a CPU; 0: no limit */
+    size_t quota_milli;  /* the tightest cpu.max (or cfs quota) of our cgroups, in thousandths of a
+                            CPU; 0: none, or another machine */
     bool is_memory_denied; /* set_mempolicy is refused to this process (seccomp, no NUMA) */
     bool is_here;          /* the machine that runs this process: plans for it can be applied */
 };
@@ -158,11 +167,12 @@ enum shmrt_rank_order {
  * @reserve:          of a rank's cores, so many get no OpenMP thread and are free for the threads
  *                    that the framework starts itself
  * @memory:           bind (the default), local, prefer or interleave
- * @tier:             what the memory nodes are made of: those with CPUs (the default), or the
- *                    memory-only nodes next to them
- * @order:            near (the default) or cyclic
+ * @tier:             what the memory nodes are made of: DRAM stands for the memory of nodes with
+ *                    CPUs, whatever it is (the default); HBM and CXL for nodes of that tier next
+ *                    to a rank's nodes; ANY for all of these. Not with local memory
+ * @order:            near (the default), or cyclic: the packages take turns
  * @cpus:             use no others, by the kernel's numbers; NULL: all allowed ones. Slower kinds
- * of core are used only when they are named here, or all there is
+ *                    of core are used only when they are named here, or all there is
  * @nodes:            use no other nodes' CPUs and memory, by the kernel's numbers; NULL: all
  */
 struct shmrt_placement_request {
@@ -185,11 +195,12 @@ struct shmrt_plan_rank {
     struct shmrt_bitmap nodes;        /* the kernel's numbers: where its CPUs are */
     struct shmrt_bitmap packages;     /* positions: where its CPUs are */
     struct shmrt_bitmap memory_nodes; /* the kernel's numbers; empty when memory is LOCAL */
-    enum shmrt_memory_policy memory;
-    size_t threads; /* OpenMP's */
-    size_t node;    /* the kernel's number of the node with most of its cores */
-    size_t package; /* the package with most of its cores */
-    /* Where its segment goes: the memory node nearest to @node. */
+    enum shmrt_memory_policy memory;  /* as asked for; LOCAL where no node may give memory */
+    size_t threads;                   /* OpenMP's */
+    size_t node;                      /* the kernel's number of the node with most of its cores */
+    size_t package;                   /* the package with most of its cores */
+    /* Where its segment goes: of the memory nodes the one nearest to @node (an HBM node, where the
+     * tier is HBM); with local memory the one that would be bound to. */
     size_t segment_node;
     /* Ranks with the same @node, or @package, have the same number here, counted from 0 in the
      * order of ranks: the groups of hierarchical collectives. */
@@ -210,7 +221,8 @@ struct shmrt_plan {
  * cores are never split, so that SMT siblings belong to one rank; the widest rank has at most one
  * core more than the narrowest. A share that has to cross a border crosses that of an L3 rather
  * than that of a node, and that of a node rather than that of a package. More ranks than cores
- * share them, round robin within each node.
+ * share them, round robin within each node. Where the machine has a CPU quota, all ranks lose
+ * threads until their sum is within it, but each keeps one.
  *
  * Return: 0, -EINVAL (the request does not fit the machine: the text says what would) or -ENOMEM.
  */

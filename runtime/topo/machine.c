@@ -1,64 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * machine.c - the only file that knows hwloc: loads a topology and copies it into plain data.
+ * machine.c - loads a topology and copies it into plain data; machine_nodes.c and machine_kinds.c
+ * copy parts of it. No other file knows hwloc.
  *
  * CPUs and nodes are copied in hwloc's logical order, which walks the tree of packages, caches and
  * cores depth first; the planner relies on it: what is near stands near.
  */
+#include "machine.h"
+
 #include "base/error.h"
-#include "shmrt_placement.h"
+#include "limits.h"
 
 #include <errno.h>
-#include <hwloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Position of the object of @type above @cpu, or @otherwise. */
-static size_t position_above(hwloc_topology_t topology, hwloc_obj_type_t type, hwloc_obj_t cpu,
-                             size_t otherwise)
-{
-    hwloc_obj_t above = hwloc_get_ancestor_obj_by_type(topology, type, cpu);
-    return above ? above->logical_index : otherwise;
-}
-
-/*
- * The node that a CPU belongs to. Memory-only nodes (HBM, CXL) claim the CPUs next to them too; the
- * smallest claim wins, and among equal ones the lower number: firmware numbers nodes with CPUs
- * first.
- */
-static size_t home_node(hwloc_topology_t topology, unsigned cpu)
-{
-    int count = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE);
-    hwloc_obj_t best = NULL;
-    int best_weight = 0;
-    for (int i = 0; i < count; i++) {
-        hwloc_obj_t node = hwloc_get_obj_by_type(topology, HWLOC_OBJ_NUMANODE, (unsigned)i);
-        int weight = hwloc_bitmap_weight(node->cpuset);
-        if (!hwloc_bitmap_isset(node->cpuset, cpu))
-            continue;
-        if (!best || weight < best_weight ||
-            (weight == best_weight && node->os_index < best->os_index)) {
-            best = node;
-            best_weight = weight;
-        }
-    }
-    return best ? best->logical_index : 0;
-}
-
-static void copy_nodes(hwloc_topology_t topology, struct shmrt_machine *machine)
-{
-    hwloc_const_nodeset_t allowed = hwloc_topology_get_allowed_nodeset(topology);
-    for (size_t i = 0; i < machine->node_count; i++) {
-        hwloc_obj_t node = hwloc_get_obj_by_type(topology, HWLOC_OBJ_NUMANODE, (unsigned)i);
-        machine->nodes[i] = (struct shmrt_machine_node){
-            .number = node->os_index,
-            .memory_bytes = node->attr->numanode.local_memory,
-            .package = position_above(topology, HWLOC_OBJ_PACKAGE, node, 0),
-            .allowed = hwloc_bitmap_isset(allowed, node->os_index),
-        };
-    }
-}
 
 /* Without any L3 in the topology, the CPUs of a node count as one L3's. */
 static void copy_cpus(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
@@ -67,14 +23,14 @@ static void copy_cpus(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
     bool has_l3 = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_L3CACHE) > 0;
     for (size_t i = 0; i < machine->cpu_count; i++) {
         hwloc_obj_t cpu = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PU, (unsigned)i);
-        size_t node = home_node(topology, cpu->os_index);
+        size_t node = shmrt_machine_home_node(topology, cpu->os_index);
         machine->nodes[node].has_cpus = true;
         machine->cpus[i] = (struct shmrt_machine_cpu){
             .number = cpu->os_index,
-            .core = position_above(topology, HWLOC_OBJ_CORE, cpu, i),
-            .l3 = has_l3 ? position_above(topology, HWLOC_OBJ_L3CACHE, cpu, 0) : node,
+            .core = shmrt_position_above(topology, HWLOC_OBJ_CORE, cpu, i),
+            .l3 = has_l3 ? shmrt_position_above(topology, HWLOC_OBJ_L3CACHE, cpu, 0) : node,
             .node = node,
-            .package = position_above(topology, HWLOC_OBJ_PACKAGE, cpu, 0),
+            .package = shmrt_position_above(topology, HWLOC_OBJ_PACKAGE, cpu, 0),
             .allowed = hwloc_bitmap_isset(allowed, cpu->os_index),
         };
     }
@@ -124,9 +80,17 @@ static int copy_machine(hwloc_topology_t topology, struct shmrt_machine **machin
     if (!machine->cpus || !machine->nodes)
         goto err_alloc;
     machine->is_here = hwloc_topology_is_thissystem(topology);
-    copy_nodes(topology, machine);
+    shmrt_machine_copy_nodes(topology, machine);
     copy_cpus(topology, allowed, machine);
+    if (shmrt_machine_copy_distances(topology, machine) ||
+        shmrt_machine_copy_kinds(topology, machine))
+        goto err_alloc;
+    shmrt_machine_copy_tiers(topology, machine);
     count_positions(machine);
+    if (machine->is_here) {
+        machine->quota_milli = shmrt_cpu_quota_milli("/proc", "/sys/fs/cgroup");
+        machine->is_memory_denied = shmrt_is_memory_denied();
+    }
     *machine_out = machine;
     hwloc_bitmap_free(allowed);
     return 0;
@@ -213,6 +177,7 @@ void shmrt_machine_destroy(struct shmrt_machine *machine)
 {
     if (!machine)
         return;
+    free(machine->distances);
     free(machine->nodes);
     free(machine->cpus);
     free(machine);
