@@ -8,6 +8,7 @@
 #include <numaif.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int apply_cpus(const struct shmrt_bitmap *cpus)
 {
@@ -24,9 +25,32 @@ static int apply_cpus(const struct shmrt_bitmap *cpus)
     return rc;
 }
 
+#ifndef MPOL_PREFERRED_MANY
+#define MPOL_PREFERRED_MANY 5 /* Linux 5.15 */
+#endif
+
+enum { LONG_BITS = sizeof(unsigned long) * CHAR_BIT };
+
+/* The kernel reads one bit less than it is told. */
+static int set_policy(int mode, const unsigned long *mask, size_t bits)
+{
+    return set_mempolicy(mode, mask, bits + 1) == 0 ? 0 : -errno;
+}
+
+/* An older kernel prefers one node only: that of the segment, the nearest. */
+static int prefer(const struct shmrt_plan_rank *rank, unsigned long *mask)
+{
+    size_t bits = rank->memory_nodes.bits;
+    int rc = set_policy(MPOL_PREFERRED_MANY, mask, bits);
+    if (rc != -EINVAL || !shmrt_bitmap_has(&rank->memory_nodes, rank->segment_node))
+        return rc;
+    memset(mask, 0, (bits / LONG_BITS + 1) * sizeof *mask);
+    mask[rank->segment_node / LONG_BITS] = 1UL << (rank->segment_node % LONG_BITS);
+    return set_policy(MPOL_PREFERRED, mask, bits);
+}
+
 static int apply_memory(const struct shmrt_plan_rank *rank)
 {
-    enum { LONG_BITS = sizeof(unsigned long) * CHAR_BIT };
     if (rank->memory == SHMRT_MEMORY_LOCAL)
         return set_mempolicy(MPOL_DEFAULT, NULL, 0) == 0 ? 0 : -errno;
     const struct shmrt_bitmap *nodes = &rank->memory_nodes;
@@ -36,8 +60,10 @@ static int apply_memory(const struct shmrt_plan_rank *rank)
     for (size_t node = shmrt_bitmap_next(nodes, 0); node < nodes->bits;
          node = shmrt_bitmap_next(nodes, node + 1))
         mask[node / LONG_BITS] |= 1UL << (node % LONG_BITS);
-    /* The kernel reads one bit less than it is told. */
-    int rc = set_mempolicy(MPOL_BIND, mask, nodes->bits + 1) == 0 ? 0 : -errno;
+    int rc = rank->memory == SHMRT_MEMORY_PREFER ? prefer(rank, mask)
+             : rank->memory == SHMRT_MEMORY_INTERLEAVE
+                 ? set_policy(MPOL_INTERLEAVE, mask, nodes->bits)
+                 : set_policy(MPOL_BIND, mask, nodes->bits);
     free(mask);
     return rc;
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { NUMBER_MOST = 65535 };
 
@@ -80,4 +81,35 @@ size_t shmrt_bitmap_format(const struct shmrt_bitmap *set, char *buffer, size_t 
         first = shmrt_bitmap_next(set, last + 1);
     }
     return at;
+}
+
+struct shmrt_bitmap_text shmrt_bitmap_text(const struct shmrt_bitmap *set)
+{
+    static const char more[] = "...";
+    struct shmrt_bitmap_text out;
+    if (shmrt_bitmap_format(set, out.text, sizeof out.text) < sizeof out.text)
+        return out;
+    /* The last number that is there whole ends before a comma. */
+    out.text[sizeof out.text - sizeof more] = '\0';
+    char *comma = strrchr(out.text, ',');
+    memcpy(comma ? comma + 1 : out.text, more, sizeof more);
+    return out;
+}
+
+size_t shmrt_machine_cpu_bits(const struct shmrt_machine *machine)
+{
+    size_t bits = 0;
+    for (size_t i = 0; i < machine->cpu_count; i++)
+        if (machine->cpus[i].number >= bits)
+            bits = machine->cpus[i].number + 1;
+    return bits;
+}
+
+size_t shmrt_machine_node_bits(const struct shmrt_machine *machine)
+{
+    size_t bits = 0;
+    for (size_t i = 0; i < machine->node_count; i++)
+        if (machine->nodes[i].number >= bits)
+            bits = machine->nodes[i].number + 1;
+    return bits;
 }

@@ -11,64 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
-
-static enum shmrt_border border_between(const struct shmrt_row_core *a,
-                                        const struct shmrt_row_core *b)
-{
-    if (a->package != b->package)
-        return SHMRT_BORDER_PACKAGE;
-    if (a->node != b->node)
-        return SHMRT_BORDER_NODE;
-    return a->l3 != b->l3 ? SHMRT_BORDER_L3 : SHMRT_BORDER_NONE;
-}
-
-static void row_fill(const struct shmrt_machine *machine, struct shmrt_row *row)
-{
-    for (size_t i = 0; i < machine->cpu_count;) {
-        const struct shmrt_machine_cpu *cpu = &machine->cpus[i];
-        struct shmrt_row_core core = {.core = cpu->core,
-                                      .l3 = cpu->l3,
-                                      .node = cpu->node,
-                                      .package = cpu->package,
-                                      .first_cpu = i};
-        for (; i < machine->cpu_count && machine->cpus[i].core == core.core; i++)
-            core.cpu_count += machine->cpus[i].allowed;
-        core.cpu_end = i;
-        if (core.cpu_count)
-            row->cores[row->count++] = core;
-    }
-    for (size_t i = 1; i < row->count; i++)
-        row->borders[i] = border_between(&row->cores[i - 1], &row->cores[i]);
-}
-
-int shmrt_row_create(const struct shmrt_machine *machine, struct shmrt_row *row_out,
-                     struct shmrt_error *error_out)
-{
-    struct shmrt_row row = {0};
-    row.cores = calloc(machine->cpu_count + 1, sizeof *row.cores);
-    row.borders = calloc(machine->cpu_count + 1, sizeof *row.borders);
-    if (!row.cores || !row.borders) {
-        shmrt_row_free(&row);
-        return shmrt_error_set(error_out, -ENOMEM, "no memory for a list of %zu CPUs",
-                               machine->cpu_count);
-    }
-    row_fill(machine, &row);
-    if (row.count == 0) {
-        shmrt_row_free(&row);
-        return shmrt_error_set(error_out, -EINVAL,
-                               "none of the machine's %zu CPUs is allowed to this process",
-                               machine->cpu_count);
-    }
-    *row_out = row;
-    return 0;
-}
-
-void shmrt_row_free(struct shmrt_row *row)
-{
-    free(row->borders);
-    free(row->cores);
-    *row = (struct shmrt_row){0};
-}
+#include <string.h>
 
 static const char *place_name(enum shmrt_place place, bool plural)
 {
@@ -266,6 +209,43 @@ static int check_reserve(const struct shmrt_placement_request *request,
     return 0;
 }
 
+/* The package with most of the slice's cores; the first among equals. */
+static size_t home_package(const struct shmrt_row *row, struct shmrt_slice slice)
+{
+    size_t home = 0, most = 0, here = 0;
+    for (size_t i = slice.begin; i < slice.end; i++) {
+        here = i > slice.begin && row->borders[i] < SHMRT_BORDER_PACKAGE ? here + 1 : 1;
+        if (here > most) {
+            most = here;
+            home = row->cores[i].package;
+        }
+    }
+    return home;
+}
+
+/* Deals the slices out like cards: in each round every package gives one, as long as it has any. */
+static void order_cyclic(const struct shmrt_row *row, struct shmrt_places *places)
+{
+    struct shmrt_slice dealt[SHMRT_MAX_RANKS];
+    bool taken[SHMRT_MAX_RANKS] = {false};
+    size_t packages = 0;
+    for (size_t i = 0; i < row->count; i++)
+        if (row->cores[i].package >= packages)
+            packages = row->cores[i].package + 1;
+    for (size_t count = 0; count < places->ranks;)
+        for (size_t package = 0; package < packages; package++) {
+            size_t i = 0;
+            while (i < places->ranks &&
+                   (taken[i] || home_package(row, places->slices[i]) != package))
+                i++;
+            if (i == places->ranks)
+                continue;
+            taken[i] = true;
+            dealt[count++] = places->slices[i];
+        }
+    memcpy(places->slices, dealt, places->ranks * sizeof *dealt);
+}
+
 int shmrt_place_ranks(const struct shmrt_row *row, const struct shmrt_placement_request *request,
                       struct shmrt_places *places_out, struct shmrt_error *error_out)
 {
@@ -274,6 +254,8 @@ int shmrt_place_ranks(const struct shmrt_row *row, const struct shmrt_placement_
     if (rc == 0)
         rc = request->per == SHMRT_PLACE_SPREAD ? place_spread(row, request, &places, error_out)
                                                 : place_per(row, request, &places, error_out);
+    if (rc == 0 && request->order == SHMRT_ORDER_CYCLIC)
+        order_cyclic(row, &places);
     if (rc == 0)
         rc = check_reserve(request, &places, error_out);
     if (rc == 0)
