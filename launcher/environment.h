@@ -1,12 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* environment.h - what a rank finds in its environment */
+/*
+ * environment.h - what a rank finds in its environment
+ *
+ * Ours are the variables that say who a rank is. Everything else is the user's, by --env or from
+ * outside: it stays, and where it works against the plan, a line says so (conflicts.c).
+ */
 #ifndef LAUNCH_ENVIRONMENT_H
 #define LAUNCH_ENVIRONMENT_H
 
 #include "job.h"
 
+/** Are the words of --env variables that a user may set? Return: 0 or -EINVAL. */
+int launch_environment_check(const struct launch_words *env,
+                             struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/** Take --env into our own environment: the ranks inherit it. Return: 0 or -ENOMEM. */
+int launch_environment_adopt(const struct launch_words *env) SHMRT_WARN_UNUSED;
+
+/** Lines on standard error about what the user has set and what works against the plan. */
+void launch_environment_say_conflicts(const struct launch_job *job);
+
 /**
  * launch_environment_set - give this process, which is about to become @rank, its variables
+ * @rank: of this machine
  *
  * Return: 0 or -ENOMEM.
  */

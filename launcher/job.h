@@ -10,6 +10,7 @@
 #ifndef LAUNCH_JOB_H
 #define LAUNCH_JOB_H
 
+#include "cluster.h"
 #include "options.h"
 
 #include <signal.h>
@@ -23,8 +24,12 @@ struct launch_job {
     size_t attempt;        /* 0: the first; one more after each failure that --restarts allows */
     const char *error_dir; /* TORCHELASTIC_ERROR_FILE is DIR/attempt/rank/error.json; NULL: none */
     char key[LAUNCH_KEY_BYTES]; /* SHMRT_JOB: random, 128 bits in hex */
+    struct launch_cluster cluster;
     int port;
-    int port_fd;             /* bound and not listening: nobody else gets the port */
+    int port_fd;             /* bound and not listening: nobody else gets the port; -1: of another
+                              * machine */
+    char *preload;           /* the ranks' LD_PRELOAD, or NULL */
+    char *plan_line;         /* SHM_LAUNCH_PLAN, or NULL */
     const char *own_threads; /* the user's OMP_NUM_THREADS, or NULL */
     char **argv;             /* of shm-launch; the keeper overwrites its copy */
     sigset_t inherited_mask;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* main.c - options, plan, job, supervision: four steps, and the exit code of the one that ends it.
+/* main.c - options, machines, plan, job, supervision: five steps, and the exit code of the one
+ * that ends it.
  */
-#include "job.h"
+#include "environment.h"
 #include "parse.h"
 #include "plan.h"
+#include "preload.h"
 #include "say.h"
 #include "show.h"
 #include "supervise.h"
@@ -73,27 +75,55 @@ static void report(const struct launch_shown *shown)
     free(text);
 }
 
-static int run(const struct launch_shown *shown, char **argv)
+static const char *from_environment(const char *name, const void *context)
+{
+    (void)context;
+    return getenv(name);
+}
+
+/* Only machine 0 has the port that all meet at. Return: 0, or a negative errno with a sentence. */
+static int prepare(const struct launch_shown *shown, struct launch_job *job,
+                   struct shmrt_error *error_out)
+{
+    const struct launch_cluster *cluster = &job->cluster;
+    int rc = launch_job_make_key(job->key);
+    if (rc)
+        return launch_error(error_out, rc, "no random job key: %s", strerror(-rc));
+    job->plan_line = launch_plan_json_line(shown->options, shown->machine, shown->plan);
+    if (!job->plan_line)
+        return launch_error(error_out, -ENOMEM, "no memory for SHM_LAUNCH_PLAN");
+    job->port = (int)cluster->port;
+    job->port_fd = -1;
+    return cluster->machine ? 0
+                            : launch_port_hold(cluster->port, &job->port, &job->port_fd, error_out);
+}
+
+static int run(const struct launch_shown *shown, const struct launch_cluster *cluster, char **argv)
 {
     struct shmrt_error error;
+    int code = LAUNCH_EXIT_TROUBLE;
     struct launch_job job = {
         .options = shown->options,
         .plan = shown->plan,
+        .cluster = *cluster,
         .own_threads = launch_own_threads(),
         .argv = argv,
         .piped = shown->plan->rank_count > 1,
     };
-    int rc = launch_job_make_key(job.key);
-    if (rc) {
-        launch_say("no random job key: %s", strerror(-rc));
-        return LAUNCH_EXIT_TROUBLE;
-    }
-    if (launch_port_hold(shown->options->port, &job.port, &job.port_fd, &error)) {
+    if (launch_preload_find(&shown->options->preload, getenv("LD_PRELOAD"), &job.preload, &error)) {
         launch_say("%s", error.text);
-        return LAUNCH_EXIT_TROUBLE;
+        return LAUNCH_EXIT_USAGE;
     }
-    report(shown);
-    return launch_supervise(&job);
+    if (prepare(shown, &job, &error) == 0) {
+        report(shown);
+        launch_environment_say_conflicts(&job);
+        code = launch_supervise(&job);
+    } else {
+        launch_say("%s", error.text);
+    }
+    free(job.preload);
+    free(job.plan_line);
+    return code;
 }
 
 static int show_about(const struct launch_options *options)
@@ -105,7 +135,8 @@ static int show_about(const struct launch_options *options)
     return fflush(stdout) == 0 ? 0 : LAUNCH_EXIT_TROUBLE;
 }
 
-static int plan_and_run(struct launch_options *options, char **argv)
+static int plan_and_run(struct launch_options *options, const struct launch_cluster *cluster,
+                        char **argv)
 {
     struct shmrt_machine *machine;
     struct shmrt_plan *plan;
@@ -115,10 +146,32 @@ static int plan_and_run(struct launch_options *options, char **argv)
         return LAUNCH_EXIT_USAGE;
     }
     const struct launch_shown shown = {options, machine, plan};
-    int code = options->dry_run ? show(&shown) : run(&shown, argv);
+    int code = LAUNCH_EXIT_TROUBLE;
+    if (launch_environment_adopt(&options->env))
+        launch_say("no memory for --env");
+    else
+        code = options->dry_run ? show(&shown) : run(&shown, cluster, argv);
     shmrt_plan_destroy(plan);
     shmrt_machine_destroy(machine);
     return code;
+}
+
+/* A manager may have started several of us on this machine; one of them does it all. */
+static int start(struct launch_options *options, char **argv)
+{
+    struct launch_cluster cluster = {.machines = 1};
+    struct shmrt_error error;
+    if (!options->dry_run &&
+        launch_cluster_find(options, from_environment, NULL, &cluster, &error)) {
+        launch_say("%s", error.text);
+        return LAUNCH_EXIT_USAGE;
+    }
+    if (!cluster.task)
+        return plan_and_run(options, &cluster, argv);
+    launch_say("task %zu of this machine starts nothing, since task 0 starts all ranks; with one "
+               "task a machine, the ranks have its CPUs too: %s",
+               cluster.task, launch_manager_advice(cluster.manager));
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -127,7 +180,7 @@ int main(int argc, char **argv)
     fill_standard_descriptors();
     int code = read_options(argc, argv, &options) ? LAUNCH_EXIT_USAGE
                : options.help || options.version  ? show_about(&options)
-                                                  : plan_and_run(&options, argv);
+                                                  : start(&options, argv);
     launch_options_free(&options);
     return code;
 }

@@ -5,6 +5,7 @@
  */
 #include "parse.h"
 
+#include "environment.h"
 #include "say.h"
 
 #include <errno.h>
@@ -105,5 +106,5 @@ int launch_check(const struct launch_options *options, struct shmrt_error *error
         return launch_error(error_out, -EINVAL,
                             "what shall the ranks run? For example: shm-launch -n 2 python "
                             "infer.py; or add --dry-run to see the plan only");
-    return 0;
+    return launch_environment_check(&options->env, error_out);
 }

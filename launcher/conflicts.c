@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* conflicts.c - what the user has set stays; what of it works against the plan is said, once. */
+#include "environment.h"
+#include "say.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+static const char *get(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+/* " A=1 and B=2" of those that are set. */
+static void list_set(const char *const *names, char *out, size_t bytes)
+{
+    size_t at = 0;
+    *out = '\0';
+    for (; *names; names++)
+        if (get(*names) && at < bytes)
+            at += (size_t)snprintf(out + at, bytes - at, "%s%s=%s", at ? " and " : "", *names,
+                                   get(*names));
+}
+
+/* Any of them binds the main thread as soon as libgomp is loaded, unless OMP_PROC_BIND is false.
+ * Places of many cores are harmless. Return: whether that happens to a rank. */
+static bool narrows(const struct launch_job *job)
+{
+    const char *bind = get("OMP_PROC_BIND"), *places = get("OMP_PLACES");
+    if (!bind && !places && !get("GOMP_CPU_AFFINITY"))
+        return false;
+    if (bind && strcasecmp(bind, "false") == 0)
+        return false;
+    if (places && (strncasecmp(places, "sockets", 7) == 0 || strncmp(places, "numa", 4) == 0))
+        return false;
+    for (size_t i = 0; i < job->plan->rank_count; i++)
+        if (shmrt_bitmap_count(&job->plan->ranks[i].cpus) > 1)
+            return true;
+    return false;
+}
+
+static void say_narrowing(const struct launch_job *job)
+{
+    static const char *const names[] = {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", NULL};
+    char set[256];
+    if (!narrows(job))
+        return;
+    list_set(names, set, sizeof set);
+    launch_say("%s: set, and left as set; but once libgomp is loaded (import torch) a rank's main "
+               "thread may use one place only, and so may what it starts. The ranks are bound "
+               "already: unset it, or set OMP_PROC_BIND=false",
+               set);
+}
+
+/* Does a list such as "0 3-7:2,12" name @cpu? It ends at @end or with the text. */
+static bool list_has(const char *list, char end, size_t cpu)
+{
+    while (*list && *list != end) {
+        char *after;
+        size_t first = strtoull(list, &after, 10), last = first, stride = 1;
+        if (after == list) {
+            list++;
+            continue;
+        }
+        if (*after == '-')
+            last = strtoull(after + 1, &after, 10);
+        if (*after == ':')
+            stride = strtoull(after + 1, &after, 10);
+        if (cpu >= first && cpu <= last && (cpu - first) % (stride ? stride : 1) == 0)
+            return true;
+        list = after;
+    }
+    return false;
+}
+
+/* @list of variable @name binds OpenMP's threads to CPUs; ranks have other ones. */
+static void say_left_out(const struct launch_job *job, const char *name, const char *list, char end)
+{
+    for (size_t i = 0; i < job->plan->rank_count; i++) {
+        const struct shmrt_bitmap *cpus = &job->plan->ranks[i].cpus;
+        size_t cpu = shmrt_bitmap_next(cpus, 0);
+        while (cpu < cpus->bits && list_has(list, end, cpu))
+            cpu = shmrt_bitmap_next(cpus, cpu + 1);
+        if (cpu >= cpus->bits)
+            continue;
+        launch_say("%s=%s is set and stays, but it leaves out CPU %zu, which rank %zu has: its "
+                   "OpenMP threads crowd on other CPUs or are not bound as you say; unset it, the "
+                   "ranks are bound already",
+                   name, get(name), cpu, i);
+        return;
+    }
+}
+
+static void say_lists(const struct launch_job *job)
+{
+    static const char proclist[] = "proclist=[";
+    const char *gomp = get("GOMP_CPU_AFFINITY"), *kmp = get("KMP_AFFINITY");
+    const char *list = kmp ? strstr(kmp, proclist) : NULL;
+    const char *bind = get("OMP_PROC_BIND");
+    if (gomp && !get("OMP_PLACES") && !(bind && strcasecmp(bind, "false") == 0))
+        say_left_out(job, "GOMP_CPU_AFFINITY", gomp, '\0');
+    if (list)
+        say_left_out(job, "KMP_AFFINITY", list + strlen(proclist), ']');
+    if (kmp && strstr(kmp, "norespect"))
+        launch_say("KMP_AFFINITY=%s is set and stays, but norespect lets Intel's OpenMP leave the "
+                   "CPUs of a rank for those of others; without that word it keeps to them",
+                   kmp);
+}
+
+static void say_thread_limit(const struct launch_job *job)
+{
+    const char *limit = get("OMP_THREAD_LIMIT");
+    size_t most = limit ? strtoull(limit, NULL, 10) : 0;
+    for (size_t i = 0; most && !job->own_threads && i < job->plan->rank_count; i++)
+        if (job->plan->ranks[i].threads > most) {
+            launch_say("OMP_THREAD_LIMIT=%s is set and stays, but rank %zu is planned with %zu "
+                       "threads",
+                       limit, i, job->plan->ranks[i].threads);
+            return;
+        }
+}
+
+/* Under srun or mpirun an outer world is what one expects. */
+static void say_outer_world(const struct launch_job *job)
+{
+    const char *outer = get("WORLD_SIZE");
+    size_t all = job->plan->rank_count * job->cluster.machines;
+    if (outer && job->cluster.manager == LAUNCH_MANAGER_NONE && strtoull(outer, NULL, 10) != all)
+        launch_say("WORLD_SIZE=%s of a launcher around this one is replaced: the ranks of this job "
+                   "are %zu",
+                   outer, all);
+}
+
+static bool is_this_machine(const char *address)
+{
+    char name[LAUNCH_ADDRESS_BYTES] = "";
+    if (strncmp(address, "127.", 4) == 0 || strcmp(address, "localhost") == 0 ||
+        strcmp(address, "::1") == 0)
+        return true;
+    size_t length = strcspn(address, ".");
+    return gethostname(name, sizeof name - 1) == 0 && strcspn(name, ".") == length &&
+           strncasecmp(name, address, length) == 0;
+}
+
+static void say_cluster(const struct launch_job *job)
+{
+    const struct launch_cluster *c = &job->cluster;
+    if (c->unused > 1)
+        launch_say("Slurm gave this job %zu machines, and without srun ranks start on this one "
+                   "only: srun --ntasks-per-node=1 shm-launch ... uses all, --nnodes 1 says that "
+                   "one is meant",
+                   c->unused);
+    if (c->machines == 1 && !job->options->address && !is_this_machine(c->address))
+        launch_say("MASTER_ADDR=%s is set and stays, though the job has one machine: unset it if "
+                   "that is another one",
+                   c->address);
+}
+
+void launch_environment_say_conflicts(const struct launch_job *job)
+{
+    say_cluster(job);
+    say_outer_world(job);
+    if (job->options->no_bind)
+        return;
+    say_narrowing(job);
+    say_lists(job);
+    say_thread_limit(job);
+}
