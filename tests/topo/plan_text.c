@@ -21,6 +21,18 @@ static void put_home(FILE *out, const char *what, size_t home, const struct shmr
     fprintf(out, ")");
 }
 
+static void put_memory(FILE *out, const struct shmrt_plan_rank *rank)
+{
+    static const char *const policies[] = {
+        [SHMRT_MEMORY_BIND] = "",
+        [SHMRT_MEMORY_LOCAL] = " local",
+        [SHMRT_MEMORY_PREFER] = " prefer",
+        [SHMRT_MEMORY_INTERLEAVE] = " interleave",
+    };
+    fprintf(out, "  memory%s", policies[rank->memory]);
+    put_set(out, " ", &rank->memory_nodes);
+}
+
 static void put_rank(FILE *out, size_t index, const struct shmrt_plan_rank *rank)
 {
     fprintf(out, "%zu", index);
@@ -28,12 +40,11 @@ static void put_rank(FILE *out, size_t index, const struct shmrt_plan_rank *rank
     put_home(out, "node", rank->node, &rank->nodes);
     put_set(out, "  cores ", &rank->cores);
     put_set(out, "  cpus ", &rank->cpus);
-    if (rank->memory == SHMRT_MEMORY_LOCAL)
-        fprintf(out, "  memory local");
-    put_set(out, "  memory ", &rank->memory_nodes);
+    put_memory(out, rank);
     fprintf(out, "  threads %zu", rank->threads);
     put_set(out, " reserved ", &rank->reserved);
-    fprintf(out, "\n");
+    fprintf(out, "  segment %zu  groups %zu/%zu\n", rank->segment_node, rank->node_group,
+            rank->package_group);
 }
 
 char *plan_text(const struct shmrt_machine *machine, const struct shmrt_placement_request *request)

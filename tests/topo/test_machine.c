@@ -37,10 +37,12 @@ static void a_saved_topology_is_read_with_its_cpuset(void **state)
     const struct shmrt_placement_request request = {.ranks = 2};
     char *text = plan_text(machine, &request);
     assert_string_equal(
-        text, "0  package 0  node 0  cores 0-1  cpus 2,4,6  memory 0  threads 2\n"
-              "1  package 1  node 1  cores 2-3  cpus 1,3,5,7  memory 0  threads 2\n"
-              "note: rank 1 cannot take memory on its NUMA node, and takes it from the nearest "
-              "one\n");
+        text,
+        "0  package 0  node 0  cores 0-1  cpus 2,4,6  memory 0  threads 2  segment 0  groups 0/0\n"
+        "1  package 1  node 1  cores 2-3  cpus 1,3,5,7  memory 0  threads 2  segment 0  groups "
+        "1/1\n"
+        "note: rank 1 cannot take memory on its NUMA node, and takes it from the nearest "
+        "one\n");
     free(text);
     shmrt_machine_destroy(machine);
 }
