@@ -35,8 +35,8 @@ struct mark {
 
 _Static_assert(sizeof(struct mark) <= SHMRT_POOL_MARK_BYTES, "a mark fits before its block");
 
-static const struct shmrt_file_use creation = {"a pool", "SHMRT_POOL"};
-static const struct shmrt_file_use growth = {"a further part of the pool", "SHMRT_POOL"};
+static const struct shmrt_file_use creation = {"pool", "a pool", "SHMRT_POOL"};
+static const struct shmrt_file_use growth = {"pool", "a further part of the pool", "SHMRT_POOL"};
 
 static struct shmrt_pool *make_pool(size_t bytes)
 {

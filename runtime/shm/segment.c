@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static const struct shmrt_file_use use = {"a shared segment", "SHMRT_SEGMENT"};
+static const struct shmrt_file_use use = {"segment", "a shared segment", "SHMRT_SEGMENT"};
 
 static bool is_empty(const struct shmrt_nodeset *nodes)
 {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -19,11 +20,13 @@
 
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
-static int open_file(void)
+static int open_file(const struct shmrt_file_use *use)
 {
-    int fd = memfd_create("shmrt", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    char name[64];
+    snprintf(name, sizeof name, "shmrt-%s-%d", use->word, (int)getpid());
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
-        fd = memfd_create("shmrt", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     return fd;
 }
 
@@ -53,7 +56,7 @@ int shmrt_file_create(const struct shmrt_file_use *use, size_t bytes, int *fd_ou
                                "%s of %zu bytes is more than `ulimit -f` allows (%" PRIu64
                                "); raise it, or lower %s",
                                use->name, bytes, (uint64_t)files.rlim_cur, use->option);
-    int fd = open_file();
+    int fd = open_file(use);
     int rc = fd < 0 ? -errno : 0;
     if (rc == 0) {
         step = "ftruncate";

@@ -7,6 +7,7 @@
 
 /** What a file is for, in messages. */
 struct shmrt_file_use {
+    const char *word;   /* "segment": a part of the file's name in /proc */
     const char *name;   /* "a shared segment" */
     const char *option; /* "SHMRT_SEGMENT" */
 };
@@ -14,6 +15,8 @@ struct shmrt_file_use {
 /**
  * shmrt_file_create - a file of @bytes, mapped here, of which no page is taken yet
  *
+ * /proc/PID/maps and numa_maps show it as /memfd:shmrt-WORD-OWNER, OWNER being the process that
+ * made it and whose nodes its pages belong on.
  * Return: 0, -EFBIG (`ulimit -f`), or a negative errno of the system; then nothing stays open.
  */
 int shmrt_file_create(const struct shmrt_file_use *use, size_t bytes, int *fd_out, char **base_out,
