@@ -7,16 +7,20 @@
  */
 #include "verify.h"
 
+#include "verify_watch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { LAST_WORDS_MS = 3000 };
@@ -35,32 +39,82 @@ static void tell(int socket, enum kind kind, int rank, int value)
         (void)!send(socket, &message, offsetof(struct message, text), MSG_NOSIGNAL);
 }
 
-/* What it inherits would keep others from seeing that the launcher is gone. */
-static void close_others(int socket)
+/* What it inherits would keep others from seeing that the launcher is gone. Return: the socket's
+ * new number. */
+static int close_others(int socket)
 {
+    enum { KEPT = STDERR_FILENO + 1 };
     int most = (int)sysconf(_SC_OPEN_MAX);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && null >= 0; fd++)
         dup2(null, fd);
-    if (dup2(socket, STDERR_FILENO + 1) < 0)
+    if (dup2(socket, KEPT) < 0)
         _exit(LAUNCH_EXIT_TROUBLE);
-    if (syscall(SYS_close_range, STDERR_FILENO + 2, ~0U, 0) == 0)
-        return;
-    for (int fd = STDERR_FILENO + 2; fd < most; fd++)
-        close(fd);
+    if (syscall(SYS_close_range, KEPT + 1, ~0U, 0) != 0)
+        for (int fd = KEPT + 1; fd < most; fd++)
+            close(fd);
+    return KEPT;
 }
 
-static _Noreturn void run_process(pid_t parent, int socket)
+static void say_up(void *context, const char *line)
 {
-    struct message message = {0};
+    struct message message = {.kind = LINE};
+    const int *socket = context;
+    snprintf(message.text, sizeof message.text, "%s", line);
+    (void)!send(*socket, &message, offsetof(struct message, text) + strlen(message.text),
+                MSG_NOSIGNAL);
+}
+
+static void tell_breach(void *context, int rank)
+{
+    const int *socket = context;
+    tell(*socket, BREACH, rank, 0);
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Hears of ranks and looks at them, until the job is over or the launcher is gone. */
+static void watch_job(struct launch_watch *watch, int socket)
+{
+    int64_t next_ns = now_ns();
+    for (;;) {
+        struct message message = {0};
+        struct pollfd ready = {.fd = socket, .events = POLLIN};
+        int64_t left_ms = (next_ns - now_ns()) / 1000000 + 1;
+        if (poll(&ready, 1, left_ms < 0 ? 0 : left_ms > 60000 ? 60000 : (int)left_ms) > 0) {
+            if (recv(socket, &message, sizeof message, 0) <= 0)
+                return;
+            if (message.kind == JOB_ENDED)
+                break;
+            if (message.kind == RANK_STARTED)
+                launch_watch_rank_started(watch, message.rank, message.value, now_ns());
+            else
+                launch_watch_rank_ended(watch, message.rank);
+        } else if (now_ns() >= next_ns) {
+            next_ns = launch_watch_step(watch, now_ns());
+        }
+    }
+    launch_watch_end(watch);
+}
+
+static _Noreturn void run_process(const struct launch_job *job, pid_t parent, int socket)
+{
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(0);
-    close_others(socket);
+    socket = close_others(socket);
     prctl(PR_SET_NAME, "shm-verify");
-    while (message.kind != JOB_ENDED && recv(STDERR_FILENO + 1, &message, sizeof message, 0) > 0) {
-    }
-    _exit(0);
+    const struct launch_watch_listener listener = {say_up, tell_breach, &socket};
+    struct launch_watch *watch = launch_watch_create(job->plan, "/proc", &listener);
+    if (watch)
+        watch_job(watch, socket);
+    launch_watch_destroy(watch);
+    _exit(watch ? 0 : LAUNCH_EXIT_TROUBLE);
 }
 
 int launch_verify_start(struct launch_verify *verify_out, const struct launch_job *job)
@@ -73,7 +127,7 @@ int launch_verify_start(struct launch_verify *verify_out, const struct launch_jo
         return -errno;
     pid_t parent = getpid(), pid = fork();
     if (pid == 0)
-        run_process(parent, ends[1]);
+        run_process(job, parent, ends[1]);
     int rc = pid < 0 ? -errno : 0;
     close(ends[1]);
     if (rc)

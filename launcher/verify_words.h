@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verify_words.h - the table of --verify, line by line */
+#ifndef LAUNCH_VERIFY_WORDS_H
+#define LAUNCH_VERIFY_WORDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct launch_judgement;
+
+/** "0", "12 KiB", "3.4 MiB". */
+void launch_words_bytes(uint64_t bytes, char *text_out, size_t room);
+
+/**
+ * launch_words_table - what was seen, a line a rank below a line of titles
+ * @judgements: NULL for a rank that was not looked at
+ * @say:        takes each line
+ */
+void launch_words_table(const struct launch_judgement *const *judgements, size_t count,
+                        void (*say)(void *context, const char *line), void *context);
+
+#endif
