@@ -2,6 +2,7 @@
 /* plan.c - asks libshmrt for the machine and the plan, and says what a person should know of it. */
 #include "plan.h"
 
+#include "instances.h"
 #include "say.h"
 
 #include <errno.h>
@@ -30,6 +31,8 @@ int launch_plan(const struct launch_options *options, struct shmrt_machine **mac
     int rc = read_machine(options->topology, &machine, error_out);
     if (rc)
         return rc;
+    if (machine->is_here)
+        launch_instances_mark("/proc", getpid(), machine);
     rc = -EINVAL;
     if (!machine->is_here && !options->dry_run)
         launch_error(error_out, rc,
