@@ -16,7 +16,7 @@
 #include <signal.h>
 #include <sys/types.h>
 
-enum { LAUNCH_KEY_BYTES = 33, LAUNCH_OUR_FDS_MAX = 2 * SHMRT_MAX_RANKS + 1 };
+enum { LAUNCH_KEY_BYTES = 33, LAUNCH_OUR_FDS_MAX = 3 * SHMRT_MAX_RANKS };
 
 struct launch_job {
     const struct launch_options *options;
@@ -35,7 +35,7 @@ struct launch_job {
     sigset_t inherited_mask;
     struct sigaction inherited_pipe; /* SIGPIPE's */
     bool piped;                      /* output comes through us; else ranks write it themselves */
-    int stdin_fd;                    /* of rank 0 */
+    int in_fds[SHMRT_MAX_RANKS];     /* read ends, or our own input; -1: nothing to read */
     int out_fds[SHMRT_MAX_RANKS];    /* write ends, -1 when not piped */
     int err_fds[SHMRT_MAX_RANKS];
     /* The other ends. Whoever forgets to close its copies keeps a writer from learning that its

@@ -249,8 +249,9 @@ static void drop_descriptors(const struct launch_job *job)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && null >= 0; fd++)
         dup2(null, fd);
-    if (job->stdin_fd > STDERR_FILENO)
-        close(job->stdin_fd);
+    for (size_t i = 0; i < job->plan->rank_count; i++)
+        if (job->in_fds[i] > STDERR_FILENO)
+            close(job->in_fds[i]);
     for (size_t i = 0; i < job->plan->rank_count && job->piped; i++) {
         close(job->out_fds[i]);
         close(job->err_fds[i]);

@@ -3,6 +3,7 @@
  * that ends it.
  */
 #include "environment.h"
+#include "input.h"
 #include "parse.h"
 #include "plan.h"
 #include "preload.h"
@@ -146,11 +147,15 @@ static int plan_and_run(struct launch_options *options, const struct launch_clus
         return LAUNCH_EXIT_USAGE;
     }
     const struct launch_shown shown = {options, machine, plan};
-    int code = LAUNCH_EXIT_TROUBLE;
-    if (launch_environment_adopt(&options->env))
+    int code = LAUNCH_EXIT_USAGE;
+    if (launch_input_check(options, plan, &error)) {
+        launch_say("%s", error.text);
+    } else if (launch_environment_adopt(&options->env)) {
         launch_say("no memory for --env");
-    else
+        code = LAUNCH_EXIT_TROUBLE;
+    } else {
         code = options->dry_run ? show(&shown) : run(&shown, cluster, argv);
+    }
     shmrt_plan_destroy(plan);
     shmrt_machine_destroy(machine);
     return code;

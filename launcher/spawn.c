@@ -28,7 +28,7 @@ static _Noreturn void give_up(int report, enum launch_step step, int code)
 
 static int set_descriptors(const struct launch_job *job, size_t rank)
 {
-    int in = rank == 0 ? job->stdin_fd : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int in = job->in_fds[rank] >= 0 ? job->in_fds[rank] : open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (in < 0 || (in != STDIN_FILENO && dup2(in, STDIN_FILENO) < 0))
         return -errno;
     if (job->piped && (dup2(job->out_fds[rank], STDOUT_FILENO) < 0 ||

@@ -358,6 +358,14 @@ static void check_output(struct supervisor *s)
         start_ending(s, LAUNCH_SIGNAL_RANKS, SIGTERM);
 }
 
+static void check_input(struct supervisor *s)
+{
+    int rank = launch_input_give_up(&s->wiring->input, now_ns());
+    if (rank >= 0)
+        say(s, "rank %d reads none of its input while other ranks wait for more: it gets no more",
+            rank);
+}
+
 /* A second Ctrl-C while only our reader keeps us waiting gives up on the rest of the output. */
 static bool wants_out(struct supervisor *s)
 {
@@ -383,6 +391,7 @@ static void loop(struct supervisor *s)
         if (poll(polls, count + 3, timeout_ms) < 0)
             continue;
         launch_wiring_move(s->wiring, polls + 3, count);
+        check_input(s);
         check_output(s);
         if (wants_out(s))
             return;

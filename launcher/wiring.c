@@ -15,8 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LOOK_FOR_FOREGROUND_MS = 500 };
-
 static bool is_same_file(int a, int b)
 {
     struct stat sa, sb;
@@ -36,29 +34,13 @@ static int open_stream(struct launch_wiring *w, struct launch_job *job, const ch
     return 0;
 }
 
-static int open_input(struct launch_input *input, struct launch_job *job)
-{
-    int ends[2];
-    *input = (struct launch_input){.terminal = -1, .pipe = -1};
-    job->stdin_fd = STDIN_FILENO;
-    if (!isatty(STDIN_FILENO))
-        return 0;
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return -errno;
-    (void)fcntl(ends[1], F_SETFL, O_NONBLOCK);
-    job->our_fds[job->our_fd_count++] = ends[1];
-    job->stdin_fd = ends[0];
-    *input = (struct launch_input){.terminal = STDIN_FILENO, .pipe = ends[1]};
-    return 0;
-}
-
 int launch_wiring_open(struct launch_wiring *w, struct launch_job *job)
 {
     launch_sink_open(&w->sinks[0], STDOUT_FILENO);
     launch_sink_open(&w->sinks[1], STDERR_FILENO);
     w->out = &w->sinks[0];
     w->err = is_same_file(STDOUT_FILENO, STDERR_FILENO) ? w->out : &w->sinks[1];
-    int rc = open_input(&w->input, job);
+    int rc = launch_input_open(&w->input, job);
     for (size_t i = 0; i < job->plan->rank_count && job->piped && rc == 0; i++) {
         char prefix[32] = "";
         if (!job->options->no_prefix)
@@ -76,16 +58,7 @@ void launch_wiring_started(struct launch_wiring *w, struct launch_job *job)
         close(job->out_fds[i]);
         close(job->err_fds[i]);
     }
-    if (w->input.terminal >= 0) {
-        close(job->stdin_fd);
-        return;
-    }
-    /* Who writes to rank 0 has to notice when it is gone. */
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (null >= 0) {
-        dup2(null, STDIN_FILENO);
-        close(null);
-    }
+    launch_input_started(&w->input, job);
 }
 
 static void add(struct pollfd *polls, size_t *count, int fd, short events)
@@ -97,19 +70,6 @@ static void shorten(int *timeout_ms, int other_ms)
 {
     if (other_ms >= 0 && (*timeout_ms < 0 || other_ms < *timeout_ms))
         *timeout_ms = other_ms;
-}
-
-static void poll_input(struct launch_input *input, struct pollfd *polls, size_t *count,
-                       int *timeout_ms)
-{
-    if (input->begin < input->end)
-        add(polls, count, input->pipe, POLLOUT);
-    else if (input->terminal < 0)
-        return;
-    else if (tcgetpgrp(input->terminal) == getpgrp())
-        add(polls, count, input->terminal, POLLIN);
-    else /* reading in the background would stop us */
-        shorten(timeout_ms, LOOK_FOR_FOREGROUND_MS);
 }
 
 size_t launch_wiring_poll(struct launch_wiring *w, struct pollfd *polls, int *timeout_ms,
@@ -125,35 +85,8 @@ size_t launch_wiring_poll(struct launch_wiring *w, struct pollfd *polls, int *ti
     for (size_t i = 0; i < 2; i++)
         if (!launch_sink_is_empty(&w->sinks[i]))
             add(polls, &count, w->sinks[i].fd, POLLOUT);
-    poll_input(&w->input, polls, &count, timeout_ms);
-    return count;
-}
-
-static void close_input(struct launch_input *input)
-{
-    close(input->pipe);
-    *input = (struct launch_input){.terminal = -1, .pipe = -1};
-}
-
-static void move_input(struct launch_input *input, const struct pollfd *ready)
-{
-    if (input->terminal < 0 || !ready->revents)
-        return;
-    if (ready->fd == input->terminal) {
-        ssize_t got = read(input->terminal, input->bytes, sizeof input->bytes);
-        if (got > 0) {
-            input->begin = 0;
-            input->end = (size_t)got;
-        } else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
-            close_input(input);
-        }
-    } else if (ready->fd == input->pipe) {
-        ssize_t put = write(input->pipe, input->bytes + input->begin, input->end - input->begin);
-        if (put > 0)
-            input->begin += (size_t)put;
-        else if (errno != EINTR && errno != EAGAIN) /* rank 0 is gone */
-            close_input(input);
-    }
+    w->input_polls_at = count;
+    return count + launch_input_poll(&w->input, polls + count, timeout_ms, now_ns);
 }
 
 static void drop_streams_of_lost_sinks(struct launch_wiring *w)
@@ -165,17 +98,18 @@ static void drop_streams_of_lost_sinks(struct launch_wiring *w)
 
 void launch_wiring_move(struct launch_wiring *w, const struct pollfd *polls, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (!polls[i].revents)
-            continue;
-        for (size_t s = 0; s < w->stream_count; s++)
-            if (w->streams[s].fd == polls[i].fd)
-                (void)launch_stream_read(&w->streams[s]);
-        for (size_t s = 0; s < 2; s++)
-            if (w->sinks[s].fd == polls[i].fd && polls[i].events == POLLOUT)
-                launch_sink_write(&w->sinks[s]);
-        move_input(&w->input, &polls[i]);
+    size_t stream = 0; /* they stand in their own order */
+    for (size_t i = 0; i < w->input_polls_at; i++) {
+        if (polls[i].events == POLLIN) {
+            while (w->streams[stream].fd != polls[i].fd)
+                stream++;
+            if (polls[i].revents)
+                (void)launch_stream_read(&w->streams[stream]);
+        } else if (polls[i].revents) {
+            launch_sink_write(w->sinks[0].fd == polls[i].fd ? &w->sinks[0] : &w->sinks[1]);
+        }
     }
+    launch_input_move(&w->input, polls + w->input_polls_at, count - w->input_polls_at);
     drop_streams_of_lost_sinks(w);
 }
 
@@ -196,6 +130,7 @@ void launch_wiring_close(struct launch_wiring *w)
         launch_stream_close(&w->streams[i]);
     for (size_t i = 0; i < 2; i++)
         launch_sink_close(&w->sinks[i]);
+    launch_input_close(&w->input);
 }
 
 bool launch_wiring_is_flushed(const struct launch_wiring *w)

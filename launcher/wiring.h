@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* wiring.h - the pipes between the ranks and us: their output, and a terminal's input */
+/* wiring.h - the pipes between the ranks and us: their output, and our input */
 #ifndef LAUNCH_WIRING_H
 #define LAUNCH_WIRING_H
 
+#include "input.h"
 #include "job.h"
 #include "output.h"
 
-enum { LAUNCH_STREAMS_MAX = 2 * SHMRT_MAX_RANKS, LAUNCH_POLLS_MAX = LAUNCH_STREAMS_MAX + 4 };
-
-/** Keys of a terminal on their way to rank 0, which is not in the terminal's foreground group. */
-struct launch_input {
-    int terminal; /* -1: rank 0 reads our input itself, or it has ended */
-    int pipe;
-    char bytes[4096];
-    size_t begin, end;
+enum {
+    LAUNCH_STREAMS_MAX = 2 * SHMRT_MAX_RANKS,
+    LAUNCH_POLLS_MAX = LAUNCH_STREAMS_MAX + 2 + LAUNCH_INPUT_POLLS_MAX,
 };
 
 struct launch_wiring {
@@ -22,6 +18,7 @@ struct launch_wiring {
     struct launch_stream streams[LAUNCH_STREAMS_MAX];
     size_t stream_count;
     struct launch_input input;
+    size_t input_polls_at; /* where its part begins in what is waited for */
 };
 
 /** Make the pipes and fill in @job's side of them. Return: 0 or a negative errno. */

@@ -8,6 +8,8 @@ measures speed; a test that passes ends long before them.
 from __future__ import annotations
 
 import os
+import pty
+import select
 import subprocess
 import sys
 import uuid
@@ -58,6 +60,35 @@ class Launcher:
     def python(self, code: str) -> list[str]:
         """The words of a command that runs `code`."""
         return [sys.executable, "-c", code]
+
+    def on_terminal(self, *words: str, typed: list[tuple[bytes, bytes]] = ()) -> bytes:
+        """Run with a controlling terminal as all of the standard descriptors; everything it showed.
+
+        typed: what is typed, each after the text before it has been shown.
+        """
+        # Only a session's leader can take a terminal, and only the foreground group may read it.
+        attach = (
+            "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        leader, follower = pty.openpty()
+        ends = {"stdin": follower, "stdout": follower, "stderr": follower}
+        command = [sys.executable, "-c", attach, self.binary, *words]
+        process = subprocess.Popen(command, env=self.environment(), cwd=self.folder, start_new_session=True, **ends)
+        self.started.append(process)
+        os.close(follower)
+        waiting, seen, answered = list(typed), b"", 0
+        while True:
+            assert select.select([leader], [], [], LIMIT_S)[0], seen
+            try:
+                seen = (seen + os.read(leader, 4096)).replace(b"\r\n", b"\n")
+            except OSError:  # the other side is closed
+                break
+            if waiting and waiting[0][0] in seen[answered:]:
+                answered = len(seen)
+                os.write(leader, waiting.pop(0)[1])
+        os.close(leader)
+        assert process.wait(LIMIT_S) == 0, seen
+        return seen
 
     def relatives(self) -> dict[int, str]:
         """Processes with our marker in their environment, whoever their parent is."""

@@ -3,7 +3,6 @@
 
 import fcntl
 import os
-import pty
 import socket
 import subprocess
 import sys
@@ -135,26 +134,6 @@ else:
     assert out == b"\r[0] bar 1\n[1] a line\n\r[0] bar 2\n"
 
 
-def on_terminal(launcher, *words, typed=None):
-    """Run with a terminal as all of the standard descriptors; everything that it showed."""
-    leader, follower = pty.openpty()
-    process = launcher.start(*words, stdin=follower, stdout=follower, stderr=follower, start_new_session=True)
-    os.close(follower)
-    seen = b""
-    while True:
-        if typed and typed[0] in seen:
-            os.write(leader, typed[1])
-            typed = None
-        try:
-            chunk = os.read(leader, 4096)
-        except OSError:  # the other side is closed
-            break
-        seen += chunk
-    os.close(leader)
-    assert process.wait(LIMIT_S) == 0, seen
-    return seen.replace(b"\r\n", b"\n")
-
-
 def test_bars_on_a_terminal_leave_no_remains(launcher):
     code = """
 import os, time
@@ -166,7 +145,7 @@ else:
     time.sleep(0.5)
     print("a line")
 """
-    seen = on_terminal(launcher, "-n", "2", "--no-bind", *launcher.python(code))
+    seen = launcher.on_terminal("-n", "2", "--no-bind", *launcher.python(code))
     erase = b"\x1b[K"
     bar = b"\r[0] a rather long bar" + erase
     # The line takes the bar's place, and the bar comes back below it.
@@ -180,14 +159,7 @@ if os.environ["RANK"] == "0":
     print("Your name?", end=" ", flush=True)
     print("Hello", sys.stdin.readline().strip())
 """
-    words = ["-n", "2", *launcher.python(code)]
-    # Our process is not the terminal's foreground group without a controlling terminal.
-    attach = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-    binary, launcher.binary = launcher.binary, sys.executable
-    try:
-        seen = on_terminal(launcher, "-c", attach, binary, *words, typed=(b"[0] Your name? ", b"Ada\n"))
-    finally:
-        launcher.binary = binary
+    seen = launcher.on_terminal("-n", "2", *launcher.python(code), typed=[(b"[0] Your name? ", b"Ada\n")])
     assert b"Hello Ada\n" in seen
 
 
