@@ -108,60 +108,6 @@ def test_plan_without_binding(launcher):
     assert re.search(r"^ +0 .* any +any +8$", text, re.MULTILINE)
 
 
-PLANS = [
-    (
-        "one-rank-per-socket",
-        "pack:2 numa:1 core:4 pu:2",
-        """\
-rank  package  nodes  cores  reserved  CPUs  memory  segment  threads
-   0  0        0      0-3    -         0-7   bind 0  node 0         4
-   1  1        1      4-7    -         8-15  bind 1  node 1         4
-""",
-    ),
-    (
-        "one-rank-per-socket",
-        "pack:2 numa:4 l3:2 core:2 pu:1",
-        """\
-rank  package  nodes  cores  reserved  CPUs   memory    segment  threads
-   0  0        0-3    0-15   -         0-15   bind 0-3  node 0        16
-   1  1        4-7    16-31  -         16-31  bind 4-7  node 4        16
-""",
-    ),
-    (
-        "one-rank-per-numa-node",
-        "pack:2 numa:3 l3:1 core:20 pu:2",
-        """\
-rank  package  nodes  cores    reserved  CPUs     memory  segment  threads
-   0  0        0      0-19     -         0-39     bind 0  node 0        20
-   1  0        1      20-39    -         40-79    bind 1  node 1        20
-   2  0        2      40-59    -         80-119   bind 2  node 2        20
-   3  1        3      60-79    -         120-159  bind 3  node 3        20
-   4  1        4      80-99    -         160-199  bind 4  node 4        20
-   5  1        5      100-119  -         200-239  bind 5  node 5        20
-""",
-    ),
-    (
-        "one-rank-per-numa-node",
-        "pack:2 [numa(memory=64GB)] [numa(memory=16GB)] l3:2 core:4 pu:2",
-        """\
-rank  package  nodes  cores  reserved  CPUs   memory  segment  threads
-   0  0        0      0-7    -         0-15   bind 0  node 0         8
-   1  1        2      8-15   -         16-31  bind 2  node 2         8
-""",
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "topology", "table"), PLANS)
-def test_plans_of_the_configurations_that_come_along(launcher, name, topology, table):
-    assert plan(launcher, "--config", name, "--topology", topology).partition("\n\n")[2] == table
-
-
-def test_every_configuration_has_a_plan_here(launcher):
-    names = {path.stem for path in (MAN_PAGE.parents[1] / "configs").glob("*.yaml")}
-    assert names == {name for name, _, _ in PLANS}
-
-
 def test_the_command_line_wins(launcher, tmp_path):
     (tmp_path / "c.yaml").write_text("ranks: 4\nreserve: 1\n")
     text = plan(launcher, "--config", "c.yaml", "--reserve", "0", "-n", "2", "--topology", DUAL)
