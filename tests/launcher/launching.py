@@ -19,6 +19,10 @@ import processes
 
 LIMIT_S = 60
 
+# What shm-launch or the ranks look at, and a test sets itself.
+DROPPED = ("OMP_", "GOMP_", "KMP_", "SHMRT_", "SHM_LAUNCH_", "HWLOC_", "TORCHELASTIC_", "PYTHONUNBUFFERED")
+DROPPED += ("LD_PRELOAD", "RANK", "WORLD_SIZE", "MASTER_", "SLURM_", "FLUX_", "OMPI_", "PMI_", "PMIX_")
+
 
 class Launcher:
     """Starts shm-launch in an environment where a marker finds its ranks again."""
@@ -30,8 +34,7 @@ class Launcher:
         self.started: list[subprocess.Popen] = []
 
     def environment(self, **changes: str | None) -> dict[str, str]:
-        dropped = ("OMP_", "SHMRT_", "HWLOC_", "TORCHELASTIC_", "PYTHONUNBUFFERED", "RANK", "WORLD_SIZE")
-        env = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+        env = {key: value for key, value in os.environ.items() if not key.startswith(DROPPED)}
         name, value = self.marker.split("=")
         env[name] = value
         for key, change in changes.items():
