@@ -92,7 +92,7 @@ static int ask(struct launch_segment *segment, const struct launch_seen_mapping 
 int launch_segments_add(struct launch_segments *segments, const struct launch_seen *seen)
 {
     size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-    for (size_t i = 0; i < seen->mapping_count && !segments->error; i++) {
+    for (size_t i = 0; i < seen->mapping_count && !segments->is_refused; i++) {
         const struct launch_seen_mapping *mapping = &seen->mappings[i];
         if (mapping->is_pool && mapping->owner != seen->pid)
             continue;
@@ -101,31 +101,58 @@ int launch_segments_add(struct launch_segments *segments, const struct launch_se
         if (!segment)
             return -ENOMEM;
         int rc = ask(segment, mapping, seen->pid, page_bytes);
-        if (rc != -ESRCH) /* it has just ended */
-            segments->error = rc;
+        segments->is_refused = rc && rc != -ESRCH; /* that one has just ended */
     }
     return 0;
 }
 
-static void count_pages(const struct launch_segment *segment, size_t page_bytes,
-                        struct launch_segment_pages *counts, size_t room)
+static void add_count(struct launch_segment_pages *counts, size_t room, size_t node, uint64_t pages,
+                      uint64_t bytes)
 {
-    for (size_t i = 0; i < segment->pages; i++)
-        if (segment->nodes[i] != UNKNOWN && (size_t)segment->nodes[i] < room) {
-            counts[segment->nodes[i]].pages++;
-            counts[segment->nodes[i]].bytes += page_bytes;
-        }
+    if (node >= room)
+        return;
+    counts[node].pages += pages;
+    counts[node].bytes += bytes;
 }
 
-/* What numa_maps counted in the process that made the segment. */
+static uint64_t maps_bytes(const struct launch_seen *seen)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < seen->page_count; i++)
+        if (seen->pages[i].owner == seen->pid)
+            bytes += seen->pages[i].bytes;
+    return bytes;
+}
+
+static uint64_t known_bytes(const struct launch_segments *segments, pid_t owner, size_t page_bytes)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < segments->count; i++)
+        for (size_t page = 0; page < segments->list[i].pages; page++)
+            if (segments->list[i].owner == owner && segments->list[i].nodes[page] != UNKNOWN)
+                bytes += page_bytes;
+    return bytes;
+}
+
 static void count_maps(const struct launch_seen *seen, struct launch_segment_pages *counts,
                        size_t room)
 {
-    for (size_t i = 0; i < seen->page_count; i++)
-        if (seen->pages[i].owner == seen->pid && seen->pages[i].node < room) {
-            counts[seen->pages[i].node].pages += seen->pages[i].pages;
-            counts[seen->pages[i].node].bytes += seen->pages[i].bytes;
-        }
+    for (size_t i = 0; i < seen->page_count; i++) {
+        const struct launch_seen_pages *pages = &seen->pages[i];
+        if (pages->owner == seen->pid)
+            add_count(counts, room, pages->node, pages->pages, pages->bytes);
+    }
+}
+
+static void count_known(const struct launch_segments *segments, pid_t owner, size_t page_bytes,
+                        struct launch_segment_pages *counts, size_t room)
+{
+    for (size_t i = 0; i < segments->count; i++) {
+        const struct launch_segment *segment = &segments->list[i];
+        for (size_t page = 0; page < segment->pages && segment->owner == owner; page++)
+            if (segment->nodes[page] != UNKNOWN)
+                add_count(counts, room, (size_t)segment->nodes[page], 1, page_bytes);
+    }
 }
 
 size_t launch_segments_count(const struct launch_segments *segments, const struct launch_seen *seen,
@@ -134,11 +161,10 @@ size_t launch_segments_count(const struct launch_segments *segments, const struc
     size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE), count = 0;
     memset(pages_out, 0, room * sizeof *pages_out);
     for (size_t p = 0; p < seen_count; p++) {
-        for (size_t i = 0; i < segments->count && !segments->error; i++)
-            if (segments->list[i].owner == seen[p].pid)
-                count_pages(&segments->list[i], page_bytes, pages_out, room);
-        if (segments->error)
+        if (maps_bytes(&seen[p]) > known_bytes(segments, seen[p].pid, page_bytes))
             count_maps(&seen[p], pages_out, room);
+        else
+            count_known(segments, seen[p].pid, page_bytes, pages_out, room);
     }
     for (size_t node = 0; node < room; node++)
         if (pages_out[node].pages) {

@@ -15,7 +15,7 @@ struct launch_segment;
 struct launch_segments {
     struct launch_segment *list;
     size_t count, room;
-    int error; /* of move_pages: what the maps of the owner count serves instead */
+    bool is_refused; /* move_pages was: a seccomp profile, or a kernel without NUMA */
 };
 
 /** Ask for the pages of all segments that @seen maps and that no other has answered for. */
@@ -24,9 +24,12 @@ int launch_segments_add(struct launch_segments *segments,
 
 /**
  * launch_segments_count - pages by node, of the segments and pools that one rank's processes made
- * @room: of @pages_out, from node 0 on
+ * @room: of @pages_out; nodes from that number on are left out
  *
- * Return: how many of @pages_out are written, nodes without any left out.
+ * Where the kernel told less page by page than numa_maps counts, which also happens when it
+ * refuses move_pages, the latter serves.
+ *
+ * Return: how many of @pages_out are written: one for each node with any.
  */
 size_t launch_segments_count(const struct launch_segments *segments, const struct launch_seen *seen,
                              size_t seen_count, struct launch_segment_pages *pages_out,
