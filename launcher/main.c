@@ -44,9 +44,20 @@ static void fill_standard_descriptors(void)
         close(fd);
 }
 
-/* To standard output, all of it or an error. */
+static int draw(const struct launch_shown *shown)
+{
+    struct shmrt_error error;
+    if (!shown->options->draw || launch_draw(shown, shown->options->draw, &error) == 0)
+        return 0;
+    launch_say("%s", error.text);
+    return LAUNCH_EXIT_TROUBLE;
+}
+
+/* To standard output, all of it or an error; unless the drawing is there already. */
 static int show(const struct launch_shown *shown)
 {
+    if (shown->options->draw && strcmp(shown->options->draw, "-") == 0)
+        return 0;
     int rc = shown->options->json
                  ? launch_show_json(shown, stdout)
                  : launch_show_table(shown, launch_terminal_width(STDOUT_FILENO), stdout);
@@ -154,7 +165,9 @@ static int plan_and_run(struct launch_options *options, const struct launch_clus
         launch_say("no memory for --env");
         code = LAUNCH_EXIT_TROUBLE;
     } else {
-        code = options->dry_run ? show(&shown) : run(&shown, cluster, argv);
+        code = draw(&shown);
+        if (code == 0)
+            code = options->dry_run ? show(&shown) : run(&shown, cluster, argv);
     }
     shmrt_plan_destroy(plan);
     shmrt_machine_destroy(machine);

@@ -92,6 +92,19 @@ int launch_check(const struct launch_options *options, struct shmrt_error *error
         return launch_error(error_out, -EINVAL,
                             "--topology describes another machine, where nothing can be started "
                             "from here: add --dry-run to see the plan, or leave it out");
+    if (options->json && !options->dry_run)
+        return launch_error(error_out, -EINVAL,
+                            "--json shows a plan, and nothing is shown when a job runs: add "
+                            "--dry-run, or leave it out");
+    if (options->draw && options->draw[0] == '-' && options->draw[1])
+        return launch_error(error_out, -EINVAL,
+                            "--draw needs a file, and \"%s\" looks like an option: --draw FILE.svg",
+                            options->draw);
+    if (options->draw && !options->draw[1] && options->draw[0] == '-' &&
+        (!options->dry_run || options->json))
+        return launch_error(error_out, -EINVAL,
+                            "--draw - and %s would both go to standard output: draw to a file",
+                            options->json ? "--json" : "what the ranks write");
     if (options->no_bind && options->strict)
         return launch_error(error_out, -EINVAL,
                             "--strict wants everything bound and --no-bind nothing: keep one");

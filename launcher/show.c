@@ -2,7 +2,7 @@
 /* show.c - the words that table, JSON and drawing share. */
 #include "show.h"
 
-#include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -23,6 +23,17 @@ const char *launch_choice_word(const char *name, int value)
         if (c->value == value)
             return c->word;
     return "?";
+}
+
+char *launch_utf8(const char *text)
+{
+    char *clean = strdup(text);
+    json_t *json = json_string(text); /* NULL: this is no UTF-8 */
+    for (char *c = clean; c && !json && *c; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    json_decref(json);
+    return clean;
 }
 
 size_t launch_terminal_width(int fd)
@@ -61,12 +72,16 @@ static const char *plural(size_t count)
 
 void launch_put_machine(const struct launch_shown *shown, FILE *out)
 {
+    fprintf(out, "%s: ", shown->options->topology ? shown->options->topology : "This machine");
+    launch_put_parts(shown, out);
+}
+
+void launch_put_parts(const struct launch_shown *shown, FILE *out)
+{
     const struct shmrt_machine *machine = shown->machine;
     struct tally tally = count(machine);
-    fprintf(out, "%s: %zu package%s, %zu NUMA node%s",
-            shown->options->topology ? shown->options->topology : "This machine",
-            machine->package_count, plural(machine->package_count), tally.places,
-            plural(tally.places));
+    fprintf(out, "%zu package%s, %zu NUMA node%s", machine->package_count,
+            plural(machine->package_count), tally.places, plural(tally.places));
     if (tally.memories)
         fprintf(out, " (and %zu of memory only)", tally.memories);
     fprintf(out, ", %zu core%s", tally.cores, plural(tally.cores));

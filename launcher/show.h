@@ -25,8 +25,15 @@ size_t launch_terminal_width(int fd);
 /** The machine in one sentence without an end: its name, what it has, what may be used. */
 void launch_put_machine(const struct launch_shown *shown, FILE *out);
 
+/** The same without its name. */
+void launch_put_parts(const struct launch_shown *shown, FILE *out);
+
 /** The set in the kernel's notation, "" when empty. Return: text to free(), or NULL: no memory. */
 char *launch_set_text(const struct shmrt_bitmap *set);
+
+/** @text as UTF-8, since paths are just bytes: where it is none, question marks take the place of
+ * what is not ASCII. Return: text to free(), or NULL: no memory. */
+char *launch_utf8(const char *text);
 
 /** The word that option @name has for @value; "?": none. */
 const char *launch_choice_word(const char *name, int value);
@@ -47,5 +54,9 @@ int launch_show_json(const struct launch_shown *shown, FILE *out) SHMRT_WARN_UNU
 
 /** The plan as a table of at most @width columns, and its notes. Return: 0 or -ENOMEM. */
 int launch_show_table(const struct launch_shown *shown, size_t width, FILE *out) SHMRT_WARN_UNUSED;
+
+/** --draw: the machine and the ranks as SVG, to a file, or to standard output when @path is "-". */
+int launch_draw(const struct launch_shown *shown, const char *path,
+                struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 #endif

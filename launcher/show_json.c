@@ -13,18 +13,11 @@
 
 enum { PLAN_FORMAT = 1 };
 
-/* Paths are bytes, JSON is UTF-8: what is not becomes question marks. */
 static json_t *any_text(const char *text)
 {
-    json_t *json = json_string(text);
-    char *ascii = json ? NULL : strdup(text);
-    if (!ascii)
-        return json;
-    for (char *c = ascii; *c; c++)
-        if ((unsigned char)*c >= 0x80)
-            *c = '?';
-    json = json_string(ascii);
-    free(ascii);
+    char *clean = launch_utf8(text);
+    json_t *json = clean ? json_string(clean) : NULL;
+    free(clean);
     return json;
 }
 
