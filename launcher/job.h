@@ -11,9 +11,11 @@
 #define LAUNCH_JOB_H
 
 #include "cluster.h"
+#include "logs.h"
 #include "options.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 enum { LAUNCH_KEY_BYTES = 33, LAUNCH_OUR_FDS_MAX = 3 * SHMRT_MAX_RANKS };
@@ -21,17 +23,24 @@ enum { LAUNCH_KEY_BYTES = 33, LAUNCH_OUR_FDS_MAX = 3 * SHMRT_MAX_RANKS };
 struct launch_job {
     const struct launch_options *options;
     const struct shmrt_plan *plan;
-    size_t attempt;        /* 0: the first; one more after each failure that --restarts allows */
-    const char *error_dir; /* TORCHELASTIC_ERROR_FILE is DIR/attempt/rank/error.json; NULL: none */
+    size_t attempt;  /* 0: the first; one more after each failure that --restarts allows */
+    char *error_dir; /* TORCHELASTIC_ERROR_FILE is DIR/attempt/rank/error.json; NULL: none */
     char key[LAUNCH_KEY_BYTES]; /* SHMRT_JOB: random, 128 bits in hex */
     struct launch_cluster cluster;
+    size_t first_rank; /* of this machine, counted over all */
     int port;
-    int port_fd;             /* bound and not listening: nobody else gets the port; -1: of another
-                              * machine */
-    char *preload;           /* the ranks' LD_PRELOAD, or NULL */
-    char *plan_line;         /* SHM_LAUNCH_PLAN, or NULL */
-    const char *own_threads; /* the user's OMP_NUM_THREADS, or NULL */
-    char **argv;             /* of shm-launch; the keeper overwrites its copy */
+    int port_fd;              /* bound and not listening: nobody else gets the port; -1: of another
+                               * machine */
+    char *preload;            /* the ranks' LD_PRELOAD, or NULL */
+    char *plan_line;          /* SHM_LAUNCH_PLAN, or NULL */
+    const char *own_threads;  /* the user's OMP_NUM_THREADS, or NULL */
+    char **argv;              /* of shm-launch; the keeper overwrites its copy */
+    int signals;              /* signalfd of those that are for us */
+    int64_t timeout_ns;       /* when --timeout passes, on the monotonic clock; 0: never */
+    struct launch_logs *logs; /* NULL: none */
+    bool told_logs;           /* that one of them is lost */
+    bool raised_files;
+    struct rlimit inherited_files; /* the ranks get it back */
     sigset_t inherited_mask;
     struct sigaction inherited_pipe; /* SIGPIPE's */
     bool piped;                      /* output comes through us; else ranks write it themselves */

@@ -13,6 +13,7 @@
 #include "keeper.h"
 
 #include "descendants.h"
+#include "errors.h"
 #include "spawn.h"
 
 #include <errno.h>
@@ -42,7 +43,7 @@ struct keeper {
     int socket, epoll, signals;
     struct rank ranks[SHMRT_MAX_RANKS];
     size_t alive, reports;
-    bool killing, told_end;
+    bool killing, told_end, is_alone;
     int kill_again_ms;
 };
 
@@ -124,6 +125,7 @@ static void reap_others(struct keeper *k)
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
             if (errno == ECHILD && !k->told_end) {
                 k->told_end = true;
+                k->killing = false;
                 tell(k, LAUNCH_ALL_ENDED, 0, 0);
             }
             return;
@@ -169,7 +171,7 @@ static void signal_all(struct keeper *k, int number)
 
 static void start_killing(struct keeper *k)
 {
-    k->killing = true;
+    k->killing = !k->told_end;
     k->kill_again_ms = KILL_AGAIN_MS;
 }
 
@@ -181,6 +183,7 @@ static void obey(struct keeper *k)
         return;
     if (got != (ssize_t)sizeof command) { /* the launcher is gone */
         epoll_ctl(k->epoll, EPOLL_CTL_DEL, k->socket, NULL);
+        k->is_alone = true;
         start_killing(k);
     } else if (command.kind == LAUNCH_SIGNAL_RANKS) {
         signal_ranks(k, command.signal);
@@ -211,10 +214,10 @@ static void handle(struct keeper *k, uint64_t what)
     }
 }
 
-/* Ends when no child is left, or the launcher is gone and so is everybody else. */
+/* Ends when no child is left and the launcher is gone or has all that it wants. */
 static void keep(struct keeper *k)
 {
-    while (!k->told_end) {
+    while (!k->told_end || !k->is_alone) {
         struct epoll_event events[EVENTS_AT_ONCE];
         if (k->killing) {
             signal_all(k, SIGKILL);
@@ -282,6 +285,7 @@ static _Noreturn void run_keeper(const struct launch_job *job, int socket)
     rename_process(job->argv);
     reap_others(&k);
     keep(&k);
+    launch_errors_remove(job);
     _exit(0);
 }
 

@@ -3,7 +3,8 @@
  * keeper.h - the parent of the ranks, and what it and the launcher tell each other
  *
  * They share a SOCK_SEQPACKET pair: events go up, commands down, one struct a message. The end of
- * the launcher's side, for whatever reason, is the command to kill everything.
+ * the launcher's side, for whatever reason, is the command to kill everything; the keeper then also
+ * removes the folder of error files. It waits for that end.
  */
 #ifndef LAUNCH_KEEPER_H
 #define LAUNCH_KEEPER_H

@@ -2,6 +2,7 @@
 /* main.c - options, machines, plan, job, supervision: five steps, and the exit code of the one
  * that ends it.
  */
+#include "attempts.h"
 #include "environment.h"
 #include "input.h"
 #include "parse.h"
@@ -9,7 +10,6 @@
 #include "preload.h"
 #include "say.h"
 #include "show.h"
-#include "supervise.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -120,7 +120,9 @@ static int run(const struct launch_shown *shown, const struct launch_cluster *cl
         .cluster = *cluster,
         .own_threads = launch_own_threads(),
         .argv = argv,
-        .piped = shown->plan->rank_count > 1,
+        .first_rank = cluster->machine * shown->plan->rank_count,
+        .piped =
+            shown->plan->rank_count > 1 || shown->options->log_dir || shown->options->timestamps,
     };
     if (launch_preload_find(&shown->options->preload, getenv("LD_PRELOAD"), &job.preload, &error)) {
         launch_say("%s", error.text);
@@ -129,7 +131,7 @@ static int run(const struct launch_shown *shown, const struct launch_cluster *cl
     if (prepare(shown, &job, &error) == 0) {
         report(shown);
         launch_environment_say_conflicts(&job);
-        code = launch_supervise(&job);
+        code = launch_run(&job);
     } else {
         launch_say("%s", error.text);
     }

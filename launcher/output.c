@@ -9,6 +9,8 @@
  */
 #include "output.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -16,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -26,13 +27,6 @@ enum {
     WRITE_BYTES = 64 * 1024,
     SETTLE_MS = 100,
 };
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* Room for @more bytes after @used; false: no memory. */
 static bool make_room(char **buffer, size_t used, size_t *room, size_t more)
@@ -138,8 +132,23 @@ static void leave_live(struct launch_sink *sink, const struct launch_stream *nex
 void launch_sink_say(struct launch_sink *sink, const char *line)
 {
     leave_live(sink, NULL);
+    if (sink->is_mid_line)
+        add_text(sink, "\n");
+    if (sink->stamp) {
+        launch_stamp_renew(sink->stamp);
+        add_text(sink, sink->stamp->text);
+    }
     add_text(sink, line);
     add_text(sink, "\n");
+    sink->is_mid_line = false;
+    sink->last = NULL;
+}
+
+static void add_prefix(struct launch_stream *stream)
+{
+    if (stream->sink->stamp)
+        add_text(stream->sink, stream->sink->stamp->text);
+    add(stream->sink, stream->prefix, stream->prefix_length);
 }
 
 /* Bring the sink to where @stream's text stands in full, from wherever it was. */
@@ -152,7 +161,7 @@ static void show(struct launch_stream *stream)
         leave_live(sink, stream);
         if (is_own_line || stream->is_rewriting)
             add_text(sink, "\r");
-        add_text(sink, stream->prefix);
+        add_prefix(stream);
         stream->shown = 0;
     }
     if (stream->length > stream->shown)
@@ -171,6 +180,13 @@ static void show_live(struct launch_stream *stream)
     stream->was_shown = true;
 }
 
+static void count_line(struct launch_stream *stream)
+{
+    struct launch_sink *sink = stream->sink;
+    sink->last_lines = sink->last == stream ? sink->last_lines + 1 : 1;
+    sink->last = stream;
+}
+
 static void finish_line(struct launch_stream *stream, const char *ending)
 {
     /* A bar that was shown and then only ended keeps what it showed. */
@@ -179,6 +195,7 @@ static void finish_line(struct launch_stream *stream, const char *ending)
     if (stream->is_rewriting && stream->sink->is_terminal)
         add_text(stream->sink, "\033[K"); /* what stood there may have been longer */
     add_text(stream->sink, ending);
+    count_line(stream);
     stream->sink->live = NULL;
     stream->length = stream->shown = 0;
     stream->was_shown = stream->is_rewriting = false;
@@ -213,10 +230,32 @@ static size_t until_end_of_line(const char *bytes, size_t count)
     return carriage ? (size_t)(carriage - bytes) : length;
 }
 
+/* The common case: whole lines, and nothing unfinished before them. Return: what was taken. */
+static size_t pass_lines(struct launch_stream *stream, const char *bytes, size_t count)
+{
+    size_t taken = 0;
+    if (stream->length > 0 || stream->has_return || stream->is_rewriting || stream->sink->live)
+        return 0;
+    for (const char *newline; (newline = memchr(bytes + taken, '\n', count - taken));) {
+        size_t length = (size_t)(newline - bytes) + 1 - taken;
+        add_prefix(stream);
+        add(stream->sink, bytes + taken, length);
+        count_line(stream);
+        taken += length;
+    }
+    return taken;
+}
+
 static void feed(struct launch_stream *stream, const char *bytes, size_t count)
 {
+    bool has_returns = memchr(bytes, '\r', count);
     while (count > 0) {
-        size_t taken = 1;
+        size_t taken = has_returns ? 0 : pass_lines(stream, bytes, count);
+        bytes += taken;
+        count -= taken;
+        if (count == 0)
+            break;
+        taken = 1;
         if (stream->has_return) {
             stream->has_return = false;
             if (*bytes == '\n')
@@ -246,7 +285,41 @@ void launch_stream_open(struct launch_stream *stream, int fd, const char *prefix
 {
     *stream = (struct launch_stream){.fd = fd, .sink = sink};
     snprintf(stream->prefix, sizeof stream->prefix, "%s", prefix);
+    stream->prefix_length = strlen(stream->prefix);
     (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+}
+
+static void keep_tail(struct launch_stream *stream, const char *bytes, size_t count)
+{
+    if (count >= sizeof stream->tail) {
+        bytes += count - sizeof stream->tail;
+        count = sizeof stream->tail;
+    }
+    size_t kept = sizeof stream->tail - count;
+    if (stream->tail_length > kept)
+        memmove(stream->tail, stream->tail + stream->tail_length - kept, kept);
+    else
+        kept = stream->tail_length;
+    memcpy(stream->tail + kept, bytes, count);
+    stream->tail_length = kept + count;
+}
+
+static void take(struct launch_stream *stream, const char *bytes, size_t count)
+{
+    struct launch_sink *sink = stream->sink;
+    stream->since_ns = launch_now_ns();
+    if (stream->log)
+        launch_log_write(stream->log, bytes, count);
+    if (stream->has_tail)
+        keep_tail(stream, bytes, count);
+    if (sink->stamp)
+        launch_stamp_renew(sink->stamp);
+    if (!stream->is_raw) {
+        feed(stream, bytes, count);
+        return;
+    }
+    add(sink, bytes, count);
+    sink->is_mid_line = bytes[count - 1] != '\n';
 }
 
 bool launch_stream_read(struct launch_stream *stream)
@@ -254,8 +327,7 @@ bool launch_stream_read(struct launch_stream *stream)
     char bytes[READ_BYTES];
     ssize_t got = read(stream->fd, bytes, sizeof bytes);
     if (got > 0) {
-        stream->since_ns = now_ns();
-        feed(stream, bytes, (size_t)got);
+        take(stream, bytes, (size_t)got);
         return true;
     }
     if (got == 0 || (errno != EAGAIN && errno != EINTR))
@@ -274,6 +346,38 @@ void launch_stream_close(struct launch_stream *stream)
     free(stream->text);
     stream->text = NULL;
     stream->room = 0;
+}
+
+/* Where the line begins that ends before @end; what a \r took back is not part of it. */
+static size_t begin_of_line(const char *text, size_t end)
+{
+    const char *newline = memrchr(text, '\n', end);
+    return newline ? (size_t)(newline - text) + 1 : 0;
+}
+
+size_t launch_stream_last_lines(const struct launch_stream *stream, size_t most, char *text_out,
+                                size_t bytes)
+{
+    const char *text = stream->tail;
+    size_t end = stream->tail_length, begin, count = 0, at = bytes;
+    while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r'))
+        end--;
+    for (; count < most && end > 0; end = begin ? begin - 1 : 0, count++) {
+        begin = begin_of_line(text, end);
+        size_t stop = end > begin && text[end - 1] == '\r' ? end - 1 : end;
+        const char *carriage = memrchr(text + begin, '\r', stop - begin);
+        size_t from = carriage ? (size_t)(carriage - text) + 1 : begin;
+        bool is_cut = begin == 0 && stream->tail_length == sizeof stream->tail && count > 0;
+        if (is_cut || stop - from + 2 > at)
+            break;
+        text_out[--at] = count ? '\n' : '\0';
+        at -= stop - from;
+        memcpy(text_out + at, text + from, stop - from);
+    }
+    memmove(text_out, text_out + at, bytes - at);
+    if (!count && bytes)
+        text_out[0] = '\0';
+    return count;
 }
 
 int launch_stream_settle(struct launch_stream *stream, int64_t now)

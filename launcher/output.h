@@ -8,9 +8,13 @@
 #ifndef LAUNCH_OUTPUT_H
 #define LAUNCH_OUTPUT_H
 
+#include "logs.h"
 #include "shmrt_placement.h"
+#include "stamp.h"
 
 #include <poll.h>
+
+enum { LAUNCH_TAIL_BYTES = 4096 };
 
 struct launch_stream;
 
@@ -21,20 +25,30 @@ struct launch_sink {
     int error; /* errno of the write that failed; everything after it is dropped */
     char *queue;
     size_t begin, end, room;
-    struct launch_stream *live; /* whose unfinished line stands last in this sink */
+    struct launch_stream *live;       /* whose unfinished line stands last in this sink */
+    bool is_mid_line;                 /* a raw stream's */
+    struct launch_stamp *stamp;       /* NULL: lines have no time */
+    const struct launch_stream *last; /* whose lines stand last, and how many in a row */
+    size_t last_lines;
 };
 
 struct launch_stream {
     int fd; /* -1: ended */
     struct launch_sink *sink;
     char prefix[32];
+    size_t prefix_length;
     char *text; /* since the last \n or \r */
     size_t length, room;
-    size_t shown;      /* of length: already in the sink, while sink->live is this stream */
-    bool was_shown;    /* all of it, at some time */
-    bool is_rewriting; /* text began with \r: a progress bar */
-    bool has_return;   /* a \r came and what follows it decides what it means */
-    int64_t since_ns;  /* of the last bytes */
+    size_t shown;           /* of length: already in the sink, while sink->live is this stream */
+    bool was_shown;         /* all of it, at some time */
+    bool is_rewriting;      /* text began with \r: a progress bar */
+    bool has_return;        /* a \r came and what follows it decides what it means */
+    int64_t since_ns;       /* of the last bytes */
+    bool is_raw;            /* every byte as it is: no lines, no prefix */
+    struct launch_log *log; /* NULL: none */
+    bool has_tail;          /* the last bytes that came are kept */
+    char tail[LAUNCH_TAIL_BYTES];
+    size_t tail_length;
 };
 
 void launch_sink_open(struct launch_sink *sink, int fd);
@@ -66,6 +80,15 @@ void launch_stream_open(struct launch_stream *stream, int fd, const char *prefix
  * Return: whether there was anything.
  */
 bool launch_stream_read(struct launch_stream *stream);
+
+/**
+ * launch_stream_last_lines - the last lines that came, @most at most, between them newlines
+ *
+ * Empty ones at the end do not count, nor what a progress bar had shown before in its line.
+ * Return: how many.
+ */
+size_t launch_stream_last_lines(const struct launch_stream *stream, size_t most, char *text_out,
+                                size_t bytes);
 
 /** Close it; what stands there without an end of line gets one. */
 void launch_stream_close(struct launch_stream *stream);

@@ -8,6 +8,7 @@
 #include "spawn.h"
 
 #include "environment.h"
+#include "errors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -60,9 +61,12 @@ static _Noreturn void run_rank(const struct launch_job *job, size_t rank, pid_t 
     if (rc)
         give_up(report, LAUNCH_STEP_PREPARE, rc);
     bind_rank(job, rank, report);
+    launch_errors_open_rank(job, rank);
     rc = launch_environment_set(job, rank);
     if (rc)
         give_up(report, LAUNCH_STEP_PREPARE, rc);
+    if (job->raised_files)
+        (void)setrlimit(RLIMIT_NOFILE, &job->inherited_files);
     sigaction(SIGPIPE, &job->inherited_pipe, NULL);
     sigprocmask(SIG_SETMASK, &job->inherited_mask, NULL);
     execvp(job->options->command[0], job->options->command);

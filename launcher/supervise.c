@@ -12,8 +12,11 @@
  */
 #include "supervise.h"
 
+#include "clock.h"
 #include "descendants.h"
+#include "errors.h"
 #include "keeper.h"
+#include "report.h"
 #include "say.h"
 #include "verdict.h"
 #include "verify.h"
@@ -28,7 +31,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -45,7 +47,7 @@ struct supervisor {
     struct launch_job *job;
     struct launch_wiring *wiring;
     pid_t keeper;
-    int socket, signals;
+    int socket;
     enum phase phase;
     int64_t deadline_ns, timeout_ns, asked_ns; /* 0: none */
     struct launch_verdict verdict;
@@ -53,19 +55,15 @@ struct supervisor {
     pid_t pids[SHMRT_MAX_RANKS];
     size_t alive;
     bool told_cpus, told_memory;
-    bool is_abandoned; /* what SIGKILL does not end is left to the keeper */
+    bool is_end_wanted;   /* by a signal or --timeout, even where that is not the cause */
+    bool is_reader_stuck; /* and the person does not want to wait for it */
+    char *traceback;      /* of the rank that is the cause */
+    bool is_abandoned;    /* what SIGKILL does not end is left to the keeper */
 };
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static int64_t in_ms(size_t ms)
 {
-    return now_ns() + (int64_t)ms * 1000000;
+    return launch_now_ns() + (int64_t)ms * 1000000;
 }
 
 static void say(struct supervisor *s, const char *format, ...)
@@ -111,7 +109,7 @@ static void start_ending(struct supervisor *s, enum launch_command_kind to, int 
 {
     command(s, to, number);
     s->phase = ENDING;
-    s->asked_ns = now_ns();
+    s->asked_ns = launch_now_ns();
     s->deadline_ns = in_ms(s->job->options->grace_ms);
 }
 
@@ -195,8 +193,14 @@ static void hear_verify(struct supervisor *s)
         start_ending(s, LAUNCH_SIGNAL_RANKS, SIGTERM);
 }
 
+/* The keeper waits for our end of the socket, to remove what we might not live to remove. */
 static void all_ended(struct supervisor *s)
 {
+    if (s->verdict.cause == LAUNCH_CAUSE_RANK)
+        s->traceback = launch_errors_read(s->job, (size_t)s->verdict.rank);
+    launch_errors_remove(s->job);
+    close(s->socket);
+    s->socket = -1;
     launch_verify_end(&s->verify, say_line, s);
     launch_wiring_drain(s->wiring);
     s->phase = OVER;
@@ -265,7 +269,8 @@ static void hear_keeper(struct supervisor *s)
 
 static void handle_signal(struct supervisor *s, int number)
 {
-    bool is_repeated = s->asked_ns && now_ns() - s->asked_ns < SAME_REQUEST_MS * INT64_C(1000000);
+    bool is_repeated =
+        s->asked_ns && launch_now_ns() - s->asked_ns < SAME_REQUEST_MS * INT64_C(1000000);
     switch (number) {
     case SIGUSR1:
     case SIGUSR2:
@@ -280,6 +285,7 @@ static void handle_signal(struct supervisor *s, int number)
     default:
         break;
     }
+    s->is_end_wanted = true;
     if (s->phase == RUNNING || s->phase == NOTICE || s->phase == LINGER) {
         blame(s, LAUNCH_CAUSE_SIGNAL, 0, number);
         start_ending(s, s->alive ? LAUNCH_SIGNAL_RANKS : LAUNCH_SIGNAL_ALL, number);
@@ -291,7 +297,7 @@ static void handle_signal(struct supervisor *s, int number)
 static void read_signals(struct supervisor *s)
 {
     struct signalfd_siginfo info;
-    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info)
+    while (read(s->job->signals, &info, sizeof info) == (ssize_t)sizeof info)
         handle_signal(s, (int)info.ssi_signo);
 }
 
@@ -323,9 +329,10 @@ static void deadline_passed(struct supervisor *s)
 
 static void check_clock(struct supervisor *s)
 {
-    int64_t now = now_ns();
+    int64_t now = launch_now_ns();
     if (s->timeout_ns && now >= s->timeout_ns) {
         s->timeout_ns = 0;
+        s->is_end_wanted = true;
         if (s->phase == RUNNING || s->phase == LINGER) {
             blame(s, LAUNCH_CAUSE_TIMEOUT, 0, 0);
             start_ending(s, s->alive ? LAUNCH_SIGNAL_RANKS : LAUNCH_SIGNAL_ALL, SIGTERM);
@@ -342,7 +349,7 @@ static int poll_timeout_ms(const struct supervisor *s)
         until = s->timeout_ns;
     if (!until)
         return -1;
-    int64_t left_ms = (until - now_ns()) / 1000000 + 1;
+    int64_t left_ms = (until - launch_now_ns()) / 1000000 + 1;
     return left_ms < 0 ? 0 : left_ms > 1000000 ? 1000000 : (int)left_ms;
 }
 
@@ -350,7 +357,12 @@ static int poll_timeout_ms(const struct supervisor *s)
  * left is another matter: the ranks learn of it as any writer does. */
 static void check_output(struct supervisor *s)
 {
-    int error = launch_wiring_error(s->wiring);
+    int error = s->job->logs ? launch_logs_error(s->job->logs) : 0;
+    if (error && !s->job->told_logs)
+        say(s, "--log-dir %s: %s: what follows is missing there, and the job goes on",
+            s->job->options->log_dir, strerror(error));
+    s->job->told_logs = s->job->told_logs || error;
+    error = launch_wiring_error(s->wiring);
     if (!error)
         return;
     blame(s, LAUNCH_CAUSE_OUTPUT, 0, error);
@@ -360,7 +372,7 @@ static void check_output(struct supervisor *s)
 
 static void check_input(struct supervisor *s)
 {
-    int rank = launch_input_give_up(&s->wiring->input, now_ns());
+    int rank = launch_input_give_up(&s->wiring->input, launch_now_ns());
     if (rank >= 0)
         say(s, "rank %d reads none of its input while other ranks wait for more: it gets no more",
             rank);
@@ -370,24 +382,26 @@ static void check_input(struct supervisor *s)
 static bool wants_out(struct supervisor *s)
 {
     struct signalfd_siginfo info;
-    if (s->phase != OVER || read(s->signals, &info, sizeof info) != (ssize_t)sizeof info)
+    if (s->phase != OVER || read(s->job->signals, &info, sizeof info) != (ssize_t)sizeof info)
         return false;
     bool is_end = info.ssi_signo != SIGWINCH && info.ssi_signo != SIGCONT;
-    if (is_end)
-        blame(s, LAUNCH_CAUSE_SIGNAL, 0, (int)info.ssi_signo);
-    return is_end;
+    if (!is_end)
+        return false;
+    s->is_end_wanted = s->is_reader_stuck = true;
+    blame(s, LAUNCH_CAUSE_SIGNAL, 0, (int)info.ssi_signo);
+    return true;
 }
 
 static void loop(struct supervisor *s)
 {
     while (s->phase != OVER || !launch_wiring_is_flushed(s->wiring)) {
         struct pollfd polls[LAUNCH_POLLS_MAX + 3] = {
-            {.fd = s->signals, .events = POLLIN},
+            {.fd = s->job->signals, .events = POLLIN},
             {.fd = s->phase == OVER ? -1 : s->socket, .events = POLLIN},
             {.fd = s->verify.socket, .events = POLLIN},
         };
         int timeout_ms = poll_timeout_ms(s);
-        size_t count = launch_wiring_poll(s->wiring, polls + 3, &timeout_ms, now_ns());
+        size_t count = launch_wiring_poll(s->wiring, polls + 3, &timeout_ms, launch_now_ns());
         if (poll(polls, count + 3, timeout_ms) < 0)
             continue;
         launch_wiring_move(s->wiring, polls + 3, count);
@@ -407,68 +421,85 @@ static void loop(struct supervisor *s)
     }
 }
 
-/* Those that the starter of shm-launch ignores (nohup, & of a script) stay ignored, by the ranks
- * too. */
-static int catch_signals(struct launch_job *job)
+/* Our last words wait for a slow reader as the ranks' lines did, and give up as these do. */
+static void flush(struct supervisor *s)
 {
-    static const int numbers[] = {SIGINT,  SIGTERM, SIGHUP,   SIGQUIT, SIGUSR1,
-                                  SIGUSR2, SIGCONT, SIGWINCH, SIGTSTP};
-    sigset_t set;
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        struct sigaction action;
-        if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-            sigaddset(&set, numbers[i]);
+    struct launch_sink *err = s->wiring->err;
+    while (!launch_sink_is_empty(err)) {
+        struct pollfd polls[] = {{.fd = err->fd, .events = POLLOUT},
+                                 {.fd = s->job->signals, .events = POLLIN}};
+        if (poll(polls, 2, s->is_reader_stuck ? 0 : -1) == 0 || (!polls[0].revents && wants_out(s)))
+            return;
+        if (polls[0].revents)
+            launch_sink_write(err);
     }
-    const struct sigaction ignore = {.sa_handler = SIG_IGN}, usual = {.sa_handler = SIG_DFL};
-    sigaction(SIGPIPE, &ignore, &job->inherited_pipe);
-    sigaction(SIGCHLD, &usual, NULL); /* an ignored SIGCHLD would leave nothing to wait for */
-    sigprocmask(SIG_BLOCK, &set, &job->inherited_mask);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 static void conclude(struct supervisor *s)
 {
     char text[768];
+    const struct launch_job *job = s->job;
+    struct launch_verdict *verdict = &s->verdict;
     check_output(s);
-    launch_verdict_text(&s->verdict, s->job, text, sizeof text);
+    if (s->is_reader_stuck)
+        launch_sink_close(s->wiring->err);
+    verdict->calls_for_restart = verdict->cause == LAUNCH_CAUSE_RANK && !s->is_end_wanted &&
+                                 job->attempt < job->options->restarts;
+    if (verdict->cause == LAUNCH_CAUSE_RANK)
+        launch_report_failure(s->wiring, verdict->rank, s->traceback, say_line, s);
+    launch_verdict_text(verdict, job, text, sizeof text);
     if (*text)
-        launch_say("%s", text);
-    close(s->socket);
+        say(s, "%s", text);
+    if (verdict->calls_for_restart)
+        say(s, "restart %zu of %zu: all ranks are started again", job->attempt + 1,
+            job->options->restarts);
+    flush(s);
     if (!s->is_abandoned)
         waitpid(s->keeper, NULL, 0);
 }
 
-int launch_supervise(struct launch_job *job)
+static int start(struct supervisor *s)
 {
-    struct supervisor s = {.job = job, .phase = RUNNING, .verify = {.socket = -1}};
-    int rc = -ENOMEM;
-    s.wiring = calloc(1, sizeof *s.wiring);
-    if (!s.wiring)
-        goto err_start;
-    s.signals = catch_signals(job);
-    rc = s.signals < 0 ? -errno : launch_wiring_open(s.wiring, job);
+    struct launch_job *job = s->job;
+    if (!s->wiring)
+        return -ENOMEM;
+    int rc = launch_wiring_open(s->wiring, job);
     if (rc)
-        goto err_start;
+        return rc;
+    launch_errors_open(job);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    s.keeper = launch_keeper_start(job, &s.socket);
-    rc = s.keeper;
-    if (s.keeper < 0)
-        goto err_start;
-    launch_wiring_started(s.wiring, job);
-    rc = launch_verify_start(&s.verify, job);
+    s->keeper = launch_keeper_start(job, &s->socket);
+    if (s->keeper < 0)
+        return s->keeper;
+    launch_wiring_started(s->wiring, job);
+    rc = launch_verify_start(&s->verify, job);
     if (rc)
-        say(&s, "--verify: nothing is checked: %s", strerror(-rc));
-    s.timeout_ns = job->options->timeout_ms ? in_ms(job->options->timeout_ms) : 0;
-    loop(&s);
-    conclude(&s);
-    launch_wiring_close(s.wiring);
-    free(s.wiring);
-    return launch_verdict_code(&s.verdict);
-err_start:
-    launch_say("cannot start the job: %s", strerror(-rc));
+        say(s, "--verify: nothing is checked: %s", strerror(-rc));
+    return 0;
+}
+
+struct launch_verdict launch_supervise(struct launch_job *job)
+{
+    struct supervisor s = {
+        .job = job,
+        .wiring = calloc(1, sizeof *s.wiring),
+        .phase = RUNNING,
+        .socket = -1,
+        .timeout_ns = job->timeout_ns,
+        .verify = {.socket = -1},
+    };
+    int rc = start(&s);
+    if (rc) {
+        launch_say("cannot start the job: %s", strerror(-rc));
+        s.verdict.cause = LAUNCH_CAUSE_PREPARE;
+    } else {
+        loop(&s);
+        conclude(&s);
+    }
+    launch_errors_close(job);
     if (s.wiring)
         launch_wiring_close(s.wiring);
     free(s.wiring);
-    return LAUNCH_EXIT_TROUBLE;
+    free(s.traceback);
+    return s.verdict;
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* supervise.h - from the start of a job to its exit code */
+/* supervise.h - from the start of the ranks to the end of all that they left behind */
 #ifndef LAUNCH_SUPERVISE_H
 #define LAUNCH_SUPERVISE_H
 
-#include "job.h"
+#include "verdict.h"
 
 /**
  * launch_supervise - start the ranks and stay until nothing of them is left
  *
- * Fills in the descriptors of @job. Return: the exit code of shm-launch.
+ * One attempt; the caller catches signals. Fills in the descriptors of @job.
+ * Return: how it ended, which has been said.
  */
-int launch_supervise(struct launch_job *job) SHMRT_WARN_UNUSED;
+struct launch_verdict launch_supervise(struct launch_job *job) SHMRT_WARN_UNUSED;
 
 #endif

@@ -52,14 +52,14 @@ static void put_start(const struct launch_verdict *verdict, const struct launch_
              hint);
 }
 
-static void put_status(const struct launch_verdict *verdict, char *text_out, size_t bytes)
+static void put_status(const struct launch_verdict *verdict, int rank, char *text_out, size_t bytes)
 {
     if (WIFSIGNALED(verdict->value))
-        snprintf(text_out, bytes, "rank %d (pid %d) was killed by signal %d (SIG%s)", verdict->rank,
+        snprintf(text_out, bytes, "rank %d (pid %d) was killed by signal %d (SIG%s)", rank,
                  verdict->pid, WTERMSIG(verdict->value), sigabbrev_np(WTERMSIG(verdict->value)));
     else
-        snprintf(text_out, bytes, "rank %d (pid %d) exited with code %d", verdict->rank,
-                 verdict->pid, WEXITSTATUS(verdict->value));
+        snprintf(text_out, bytes, "rank %d (pid %d) exited with code %d", rank, verdict->pid,
+                 WEXITSTATUS(verdict->value));
 }
 
 static void put_tally(const struct launch_verdict *verdict, char *text, size_t bytes)
@@ -89,6 +89,7 @@ static void put_tally(const struct launch_verdict *verdict, char *text, size_t b
 void launch_verdict_text(const struct launch_verdict *verdict, const struct launch_job *job,
                          char *text_out, size_t bytes)
 {
+    int rank = (int)job->first_rank + verdict->rank;
     text_out[0] = '\0';
     switch (verdict->cause) {
     case LAUNCH_CAUSE_NONE:
@@ -97,19 +98,18 @@ void launch_verdict_text(const struct launch_verdict *verdict, const struct laun
         put_start(verdict, job, text_out, bytes);
         return;
     case LAUNCH_CAUSE_PREPARE:
-        snprintf(text_out, bytes, "rank %d cannot be started: %s", verdict->rank,
-                 strerror(-verdict->value));
+        snprintf(text_out, bytes, "rank %d cannot be started: %s", rank, strerror(-verdict->value));
         break;
     case LAUNCH_CAUSE_STRICT:
         snprintf(text_out, bytes, "nothing runs unbound with --strict");
         break;
     case LAUNCH_CAUSE_MISPLACED:
         snprintf(text_out, bytes,
-                 "rank %d (pid %d) is not where the plan says, and --strict forbids that",
-                 verdict->rank, verdict->pid);
+                 "rank %d (pid %d) is not where the plan says, and --strict forbids that", rank,
+                 verdict->pid);
         break;
     case LAUNCH_CAUSE_RANK:
-        put_status(verdict, text_out, bytes);
+        put_status(verdict, rank, text_out, bytes);
         break;
     case LAUNCH_CAUSE_SIGNAL:
         snprintf(text_out, bytes, "ended by SIG%s", sigabbrev_np(verdict->value));

@@ -33,6 +33,7 @@ struct launch_verdict {
     enum launch_cause cause;
     int rank, value, pid;
     struct launch_tally tally;
+    bool calls_for_restart;
 };
 
 int launch_verdict_code(const struct launch_verdict *verdict);

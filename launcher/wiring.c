@@ -22,15 +22,24 @@ static bool is_same_file(int a, int b)
            sa.st_ino == sb.st_ino && sa.st_rdev == sb.st_rdev;
 }
 
-static int open_stream(struct launch_wiring *w, struct launch_job *job, const char *prefix,
-                       struct launch_sink *sink, int *write_end_out)
+static int open_stream(struct launch_wiring *w, struct launch_job *job, size_t rank, bool is_err)
 {
     int ends[2];
+    char prefix[32] = "";
+    struct launch_stream *stream = &w->streams[w->stream_count];
+    bool is_alone = job->plan->rank_count == 1;
     if (pipe2(ends, O_CLOEXEC) != 0)
         return -errno;
-    launch_stream_open(&w->streams[w->stream_count++], ends[0], prefix, sink);
+    if (!job->options->no_prefix && !is_alone)
+        snprintf(prefix, sizeof prefix, "[%zu] ", job->first_rank + rank);
+    launch_stream_open(stream, ends[0], prefix, is_err ? w->err : w->out);
+    stream->is_raw = is_alone && !job->options->timestamps;
+    stream->has_tail = is_err;
+    if (job->logs)
+        stream->log = is_err ? &job->logs->err[rank] : &job->logs->out[rank];
+    w->stream_count++;
     job->our_fds[job->our_fd_count++] = ends[0];
-    *write_end_out = ends[1];
+    *(is_err ? &job->err_fds[rank] : &job->out_fds[rank]) = ends[1];
     return 0;
 }
 
@@ -40,14 +49,14 @@ int launch_wiring_open(struct launch_wiring *w, struct launch_job *job)
     launch_sink_open(&w->sinks[1], STDERR_FILENO);
     w->out = &w->sinks[0];
     w->err = is_same_file(STDOUT_FILENO, STDERR_FILENO) ? w->out : &w->sinks[1];
+    for (size_t i = 0; i < 2 && job->options->timestamps; i++)
+        w->sinks[i].stamp = &w->stamp;
+    job->our_fd_count = 0;
     int rc = launch_input_open(&w->input, job);
     for (size_t i = 0; i < job->plan->rank_count && job->piped && rc == 0; i++) {
-        char prefix[32] = "";
-        if (!job->options->no_prefix)
-            snprintf(prefix, sizeof prefix, "[%zu] ", i);
-        rc = open_stream(w, job, prefix, w->out, &job->out_fds[i]);
+        rc = open_stream(w, job, i, false);
         if (rc == 0)
-            rc = open_stream(w, job, prefix, w->err, &job->err_fds[i]);
+            rc = open_stream(w, job, i, true);
     }
     return rc;
 }
@@ -147,4 +156,9 @@ int launch_wiring_error(const struct launch_wiring *w)
         if (w->sinks[i].error && w->sinks[i].error != EPIPE)
             return w->sinks[i].error;
     return 0;
+}
+
+const struct launch_stream *launch_wiring_errors_of(const struct launch_wiring *w, size_t rank)
+{
+    return 2 * rank + 1 < w->stream_count ? &w->streams[2 * rank + 1] : NULL;
 }

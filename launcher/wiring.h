@@ -16,7 +16,8 @@ struct launch_wiring {
     struct launch_sink sinks[2];
     struct launch_sink *out, *err; /* one and the same where both are one file */
     struct launch_stream streams[LAUNCH_STREAMS_MAX];
-    size_t stream_count;
+    size_t stream_count; /* output and errors of each rank in turn */
+    struct launch_stamp stamp;
     struct launch_input input;
     size_t input_polls_at; /* where its part begins in what is waited for */
 };
@@ -36,6 +37,10 @@ void launch_wiring_move(struct launch_wiring *wiring, const struct pollfd *polls
 
 /** No rank is left: take what still lies in the pipes, and close them. */
 void launch_wiring_drain(struct launch_wiring *wiring);
+
+/** What @rank writes to standard error; NULL: not through us. */
+const struct launch_stream *launch_wiring_errors_of(const struct launch_wiring *wiring,
+                                                    size_t rank);
 
 /** Free what it holds. */
 void launch_wiring_close(struct launch_wiring *wiring);

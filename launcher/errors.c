@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * errors.c - makes, reads and removes the folder of error files.
+ *
+ * What is read was written by a program that then failed: a file that is no such JSON, or none at
+ * all, is no error of ours and says nothing.
+ */
+#include "errors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FOLDERS_OPEN = 8, FILE_MOST = 4 * 1024 * 1024 };
+
+static char *make_under(const char *parent)
+{
+    char *dir = NULL;
+    if (parent && *parent == '/' && asprintf(&dir, "%s/shm-launch.XXXXXX", parent) >= 0) {
+        if (mkdtemp(dir))
+            return dir;
+        free(dir);
+    }
+    return NULL;
+}
+
+void launch_errors_open(struct launch_job *job)
+{
+    char part[32];
+    char *dir = make_under(getenv("TMPDIR"));
+    job->error_dir = dir ? dir : make_under("/tmp");
+    if (!job->error_dir)
+        return;
+    int folder = open(job->error_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    snprintf(part, sizeof part, "%zu", job->attempt);
+    if (folder < 0 || mkdirat(folder, part, 0700) != 0)
+        launch_errors_close(job);
+    if (folder >= 0)
+        close(folder);
+}
+
+static char *path_of(const struct launch_job *job, size_t rank, const char *file)
+{
+    char *path;
+    if (!job->error_dir ||
+        asprintf(&path, "%s/%zu/%zu%s", job->error_dir, job->attempt, rank, file) < 0)
+        return NULL;
+    return path;
+}
+
+void launch_errors_open_rank(const struct launch_job *job, size_t rank)
+{
+    char *path = path_of(job, rank, "");
+    if (path)
+        (void)mkdir(path, 0700);
+    free(path);
+}
+
+/* torch writes {"message": {"message": ..., "extraInfo": {"py_callstack": ...}}}, or a bare
+ * message. */
+static const char *words_in(const json_t *root)
+{
+    const json_t *message = json_object_get(root, "message");
+    const json_t *inner = json_object_get(message, "message");
+    const json_t *stack = json_object_get(json_object_get(message, "extraInfo"), "py_callstack");
+    const json_t *found = json_is_string(stack) ? stack : json_is_string(inner) ? inner : message;
+    return json_is_string(found) ? json_string_value(found) : NULL;
+}
+
+static json_t *load(const char *path)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    bool is_fit = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size <= FILE_MOST;
+    json_t *root = is_fit ? json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    close(fd);
+    return root;
+}
+
+char *launch_errors_read(const struct launch_job *job, size_t rank)
+{
+    char *path = path_of(job, rank, "/error.json");
+    json_t *root = path ? load(path) : NULL;
+    const char *words = words_in(root);
+    char *copy = words && *words ? strdup(words) : NULL;
+    json_decref(root);
+    free(path);
+    return copy;
+}
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+    (void)status, (void)kind, (void)place;
+    (void)remove(path);
+    return 0;
+}
+
+void launch_errors_remove(const struct launch_job *job)
+{
+    if (job->error_dir)
+        (void)nftw(job->error_dir, remove_one, FOLDERS_OPEN, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+void launch_errors_close(struct launch_job *job)
+{
+    launch_errors_remove(job);
+    free(job->error_dir);
+    job->error_dir = NULL;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* report.h - what the rank that failed first had to say about it */
+#ifndef LAUNCH_REPORT_H
+#define LAUNCH_REPORT_H
+
+#include "wiring.h"
+
+/**
+ * launch_report_failure - show a traceback, or else the last lines on standard error
+ * @say: one line of ours; called with @context
+ * @traceback: NULL: none
+ *
+ * Not where they stand last on the screen anyway. A rank whose output is its own (the only one) has
+ * said it there.
+ */
+void launch_report_failure(const struct launch_wiring *wiring, int rank, const char *traceback,
+                           void (*say)(void *context, const char *line), void *context);
+
+#endif
