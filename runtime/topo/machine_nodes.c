@@ -145,18 +145,21 @@ static enum shmrt_scope find_scope(hwloc_topology_t topology, const struct shmrt
                                    size_t position)
 {
     const struct shmrt_machine_node *node = &machine->nodes[position];
-    const struct shmrt_machine_node *host = &machine->nodes[node->host];
-    bool of_package = true, of_machine = true;
+    bool near_others = false, of_package = true, of_machine = true;
     if (node->has_cpus || hwloc_bitmap_isequal(node_object(topology, position)->cpuset,
                                                node_object(topology, node->host)->cpuset))
         return SHMRT_SCOPE_NODE;
     for (size_t i = 0; i < machine->node_count; i++) {
-        if (!machine->nodes[i].has_cpus || is_as_near(topology, machine, position, i))
+        if (!machine->nodes[i].has_cpus || i == node->host)
             continue;
-        of_machine = false;
-        of_package = of_package && machine->nodes[i].package != host->package;
+        bool is_near = is_as_near(topology, machine, position, i);
+        near_others |= is_near;
+        of_machine &= is_near;
+        of_package &= is_near || machine->nodes[i].package != machine->nodes[node->host].package;
     }
-    return of_machine ? SHMRT_SCOPE_MACHINE : of_package ? SHMRT_SCOPE_PACKAGE : SHMRT_SCOPE_NODE;
+    if (!near_others || !of_package)
+        return SHMRT_SCOPE_NODE;
+    return of_machine ? SHMRT_SCOPE_MACHINE : SHMRT_SCOPE_PACKAGE;
 }
 
 /* What firmware says of a node's memory, seen from the CPUs of its host; 0: nothing. */

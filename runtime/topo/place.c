@@ -137,12 +137,15 @@ static int place_spread(const struct shmrt_row *row, const struct shmrt_placemen
     places->ranks = request->ranks;
     if (request->cores_per_rank > share)
         return shmrt_error_set(error_out, -EINVAL,
-                               "%zu ranks of %zu cores need %zu cores, and %zu can be used here; "
+                               "%zu ranks of %zu core%s need %zu cores, and %zu can be used here; "
                                "ask for %s%zu %s",
                                request->ranks, request->cores_per_rank,
+                               request->cores_per_rank == 1 ? "" : "s",
                                request->ranks * request->cores_per_rank, row->count,
                                share ? "at most " : "", share ? share : row->count,
-                               share ? "cores a rank" : "ranks or fewer");
+                               share > 1    ? "cores a rank"
+                               : share == 1 ? "core a rank"
+                                            : "ranks or fewer");
     if (share == 0) {
         place_shared(row, places);
         return 0;

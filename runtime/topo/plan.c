@@ -10,7 +10,9 @@
 #include "planner.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int alloc_rank(const struct shmrt_planner *p, struct shmrt_plan_rank *rank)
 {
@@ -146,6 +148,25 @@ static int build(struct shmrt_planner *p)
     return shmrt_planner_warn(p);
 }
 
+/* A refusal for want of cores has to say that there are more of them. */
+static void mention_slower(const struct shmrt_planner *p, struct shmrt_error *error_out)
+{
+    size_t slower = 0, last = SIZE_MAX;
+    for (size_t i = 0; i < p->machine->cpu_count; i++) {
+        const struct shmrt_machine_cpu *cpu = &p->machine->cpus[i];
+        if (p->row.usable[i] || !shmrt_row_wants(p->machine, p->request, cpu))
+            continue;
+        slower += cpu->core != last;
+        last = cpu->core;
+    }
+    if (!error_out || slower == 0)
+        return;
+    size_t length = strlen(error_out->text);
+    snprintf(error_out->text + length, sizeof error_out->text - length,
+             " (%zu slower core%s not counted; name CPUs in cpus to use %s)", slower,
+             slower == 1 ? " is" : "s are", slower == 1 ? "it" : "them");
+}
+
 int shmrt_plan_create(const struct shmrt_machine *machine,
                       const struct shmrt_placement_request *request, struct shmrt_plan **plan_out,
                       struct shmrt_error *error_out)
@@ -160,8 +181,11 @@ int shmrt_plan_create(const struct shmrt_machine *machine,
     if (rc)
         return rc;
     rc = shmrt_planner_check_tier(&p, error_out);
-    if (rc == 0)
+    if (rc == 0) {
         rc = shmrt_place_ranks(&p.row, request, &p.places, error_out);
+        if (rc == -EINVAL)
+            mention_slower(&p, error_out);
+    }
     if (rc)
         goto err_row;
     p.plan = calloc(1, sizeof *p.plan);

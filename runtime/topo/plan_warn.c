@@ -215,24 +215,27 @@ static int warn_absent(const struct shmrt_planner *p)
 
 static int warn_quota(const struct shmrt_planner *p)
 {
-    size_t milli = p->machine->quota_milli, ranks = p->plan->rank_count, most = 0;
-    char quota[32];
+    size_t milli = p->machine->quota_milli, ranks = p->plan->rank_count, threads = 0;
+    char quota[64];
     if (milli == 0 || p->threads_wanted <= milli / 1000)
         return 0;
-    snprintf(quota, sizeof quota, milli % 1000 ? "%zu.%zu" : "%zu", milli / 1000,
-             milli % 1000 / 100);
-    if (ranks > 1 && ranks > milli / 1000)
-        return warn(p->plan,
-                    "the cgroup's quota (cpu.max) is %s CPU%s for %zu ranks: the kernel stops them "
-                    "now and then; raise it, or ask for %s",
-                    quota, milli == 1000 ? "" : "s", ranks,
-                    milli < 2000 ? "one rank" : "fewer ranks");
+    snprintf(quota, sizeof quota, "%g CPU%s", (double)milli / 1000, milli == 1000 ? "" : "s");
     for (size_t i = 0; i < ranks; i++)
-        most = p->plan->ranks[i].threads > most ? p->plan->ranks[i].threads : most;
+        threads += p->plan->ranks[i].threads;
+    if (threads <= milli / 1000)
+        return warn(p->plan,
+                    "the cgroup's quota (cpu.max) is %s: %zu OpenMP thread%s in all instead of "
+                    "%zu, since the kernel stops who uses more",
+                    quota, threads, threads == 1 ? "" : "s", p->threads_wanted);
+    if (ranks == 1)
+        return warn(p->plan,
+                    "the cgroup's quota (cpu.max) is %s, less than one thread uses: the kernel "
+                    "stops it now and then; raise the quota",
+                    quota);
     return warn(p->plan,
-                "the cgroup's quota (cpu.max) is %s CPU%s: at most %zu OpenMP thread%s a rank "
-                "instead of %zu in all, since the kernel stops who uses more",
-                quota, milli == 1000 ? "" : "s", most, most == 1 ? "" : "s", p->threads_wanted);
+                "the cgroup's quota (cpu.max) is %s, less than one for each of %zu ranks: the "
+                "kernel stops them now and then; raise the quota, or ask for %s",
+                quota, ranks, milli < 2000 ? "one rank" : "fewer ranks");
 }
 
 static bool is_taken(const struct shmrt_planner *p, size_t cpu)

@@ -5,6 +5,10 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
+
+import pytest
 
 REPORT = """
 import json, os, signal
@@ -26,22 +30,67 @@ def reports(launcher, *options, count, **more):
     return sorted(found, key=lambda report: int(report["env"]["RANK"]))
 
 
-def test_variables_of_torch(launcher):
-    env = [report["env"] for report in reports(launcher, "-n", "3", count=3)]
+def numbers(text):
+    """Of a list such as 0-3,8."""
+    found = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found.extend(range(int(first), int(last or first) + 1))
+    return found
+
+
+def test_variables_of_a_rank(launcher):
+    env = [report["env"] for report in reports(launcher, "-n", "3", "--restarts", "2", count=3)]
     for rank, variables in enumerate(env):
-        for name in ("RANK", "LOCAL_RANK", "ROLE_RANK"):
-            assert variables[name] == str(rank)
-        for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_SIZE", "ROLE_WORLD_SIZE"):
-            assert variables[name] == "3"
-        assert variables["GROUP_RANK"] == "0"
-        assert variables["GROUP_WORLD_SIZE"] == "1"
-        assert variables["MASTER_ADDR"] == "127.0.0.1"
+        expected = {"RANK": rank, "LOCAL_RANK": rank, "ROLE_RANK": rank}
+        expected |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_SIZE", "ROLE_WORLD_SIZE"), 3)
+        expected |= dict.fromkeys(("GROUP_RANK", "CROSS_RANK", "NODE_RANK"), 0)
+        expected |= dict.fromkeys(("GROUP_WORLD_SIZE", "CROSS_SIZE", "NNODES"), 1)
+        expected |= {"TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_MAX_RESTARTS": 2}
+        expected |= {"ROLE_NAME": "default", "MASTER_ADDR": "127.0.0.1"}
+        assert {name: variables.get(name) for name in expected} == {k: str(v) for k, v in expected.items()}
         assert 1024 <= int(variables["MASTER_PORT"]) <= 65535
         assert int(variables["OMP_NUM_THREADS"]) >= 1
         assert re.fullmatch("[0-9a-f]{32}", variables["SHMRT_JOB"])
-        assert not [name for name in variables if name.startswith(("PMI_", "PMIX_", "OMP_P"))]
-    assert len({variables["SHMRT_JOB"] for variables in env}) == 1
-    assert len({variables["MASTER_PORT"] for variables in env}) == 1
+        assert variables["TORCHELASTIC_RUN_ID"] == variables["SHMRT_JOB"]
+        assert variables["PYTHONUNBUFFERED"] == "1"
+        assert not [name for name in variables if name.startswith(("PMI_", "PMIX_", "OMP_P", "LD_PRELOAD"))]
+        assert "TORCHELASTIC_USE_AGENT_STORE" not in variables
+    for name in ("SHMRT_JOB", "MASTER_PORT", "SHM_LAUNCH_PLAN"):
+        assert len({variables[name] for variables in env}) == 1
+
+
+def test_all_that_torchrun_sets(launcher):
+    """Each variable that torchrun gives its ranks has the same value here, but for the ends of its own store."""
+    pytest.importorskip("torch")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = launcher.folder / "report.py"
+    # One write a line: the ranks of torchrun share a pipe.
+    script.write_text("import json, os, sys; sys.stdout.write(json.dumps(dict(os.environ)) + chr(10))")
+    before = launcher.environment()
+    result = subprocess.run([*torchrun, str(script)], env=before, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    theirs = sorted((json.loads(line) for line in result.stdout.splitlines()), key=lambda env: env["RANK"])
+    ours = [report["env"] for report in reports(launcher, "-n", "2", count=2)]
+    of_its_own = {"TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_SIGNALS_TO_HANDLE", "TORCH_NCCL_ASYNC_ERROR_HANDLING"}
+    differs = {"MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE", "OMP_NUM_THREADS"}
+    for their, our in zip(theirs, ours, strict=True):
+        names = {name for name in their if their[name] != before.get(name)} - of_its_own
+        assert len(names) >= 12
+        assert {name: our.get(name) for name in names - differs} == {name: their[name] for name in names - differs}
+        assert names & differs <= our.keys() | {"TORCHELASTIC_ERROR_FILE"}
+
+
+def test_the_plan_is_there_to_read(launcher):
+    shown = json.loads(launcher.run("plan", "-n", "2", "--json").stdout)
+    for report in reports(launcher, "-n", "2", count=2):
+        line = report["env"]["SHM_LAUNCH_PLAN"]
+        assert "\n" not in line
+        assert len(line) < 128 * 1024
+        plan = json.loads(line)
+        assert plan["ranks"] == shown["ranks"]
+        cpus = plan["ranks"][int(report["env"]["LOCAL_RANK"])]["cpus"]
+        assert report["cpus"] == numbers(cpus)
 
 
 def test_two_jobs_have_different_keys_and_ports(launcher):
@@ -57,6 +106,200 @@ def test_what_an_outer_launcher_left_is_replaced(launcher):
     assert report["env"]["MASTER_PORT"] != "1"
     assert report["env"]["SHMRT_JOB"] != "old"
     assert "TORCHELASTIC_USE_AGENT_STORE" not in report["env"]
+
+
+OUTER = {
+    "PMI_RANK": "0",
+    "PMI_SIZE": "4",
+    "PMI_FD": "9",
+    "PMIX_RANK": "0",
+    "PMIX_NAMESPACE": "job",
+    "PMIX_SERVER_URI41": "tcp4://127.0.0.1:1",
+    "OMPI_COMM_WORLD_RANK": "0",
+    "OMPI_COMM_WORLD_SIZE": "1",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "1",
+    "OMPI_MCA_ess": "^singleton",
+    "OMPI_MCA_orte_ess_num_procs": "1",
+    "MPI_LOCALRANKID": "0",
+    "TORCHELASTIC_USE_AGENT_STORE": "True",
+    "TORCHELASTIC_TIMER_FILE": "/nowhere",
+}
+SETTINGS = {"OMPI_MCA_btl": "self,vader", "PMIX_MCA_gds": "hash", "SLURM_JOB_NAME": "x", "PMIXED": "x"}
+
+
+def test_an_outer_process_is_not_taken_for_the_ranks(launcher):
+    result = launcher.run("-n", "2", "--no-prefix", *launcher.python(REPORT), env=OUTER | SETTINGS)
+    assert (result.returncode, result.stderr) == (0, "")
+    for line in result.stdout.splitlines():
+        env = json.loads(line)["env"]
+        assert not OUTER.keys() & env.keys()
+        assert {name: env.get(name) for name in SETTINGS} == SETTINGS
+
+
+def test_settings_of_open_mpi_stay_without_an_mpirun(launcher):
+    env = {"OMPI_MCA_orte_tmpdir_base": "/tmp", "OMPI_MCA_pmix": "pmix3x"}
+    (report,) = reports(launcher, "-n", "1", count=1, env=env)
+    assert {name: report["env"].get(name) for name in env} == env
+
+
+def test_an_outer_world_is_told_once(launcher):
+    def said(**env):
+        return launcher.run("-n", "2", "true", env=env).stderr
+
+    assert said(WORLD_SIZE="9", RANK="7") == (
+        "shm-launch: WORLD_SIZE=9 of a launcher around this one is replaced: the ranks of this job are 2\n"
+    )
+    assert said(WORLD_SIZE="2", RANK="1") == ""
+    mpirun = {name: value for name, value in OUTER.items() if name.startswith("OMPI_")}
+    assert said(WORLD_SIZE="9", **mpirun) == ""
+
+
+def test_address_and_port_of_the_user(launcher):
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = str(free.getsockname()[1])
+
+    def find(**env):
+        result = launcher.run("-n", "1", "sh", "-c", "echo $MASTER_ADDR $MASTER_PORT", env=env)
+        return (*result.stdout.split(), result.stderr)
+
+    assert find(MASTER_ADDR="localhost", MASTER_PORT=port) == ("localhost", port, "")
+    assert find(MASTER_ADDR=socket.gethostname())[::2] == (socket.gethostname(), "")
+    assert "MASTER_ADDR=10.1.2.3 is set and stays" in find(MASTER_ADDR="10.1.2.3")[2]
+    address, other, said = find(MASTER_ADDR="10.1.2.3", MASTER_PORT=port, RANK="0")
+    assert (address, said) == ("127.0.0.1", "")
+    assert other != port
+
+
+def test_env(launcher):
+    options = ["--env", "A=1", "--env", "B=x = y", "--env", "EMPTY=", "--env", "HOME=/x", "--env", "A=1"]
+    for report in reports(launcher, "-n", "2", *options, count=2, env={"B": "old", "KEPT": "1"}):
+        env = report["env"]
+        found = {name: env.get(name) for name in ("A", "B", "EMPTY", "HOME", "KEPT")}
+        assert found == {"A": "1", "B": "x = y", "EMPTY": "", "HOME": "/x", "KEPT": "1"}
+
+
+def test_env_counts_as_the_users(launcher):
+    (report,) = reports(launcher, "-n", "1", "--env", "OMP_NUM_THREADS=1", "--env", "PYTHONUNBUFFERED=", count=1)
+    assert (report["env"]["OMP_NUM_THREADS"], report["env"]["PYTHONUNBUFFERED"]) == ("1", "")
+    shown = launcher.run("plan", "-n", "1", "--env", "OMP_NUM_THREADS=77").stdout
+    assert "OMP_NUM_THREADS=77 is set and stays" in shown
+    said = launcher.run("-n", "1", "--env", "OMP_NUM_THREADS=1000", "true").stderr
+    assert said.count("OMP_NUM_THREADS=1000 is set and stays, but rank 0 has") == 1
+
+
+def test_env_finds_the_command_too(launcher):
+    program = launcher.folder / "tool" / "only-here"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho found\n")
+    program.chmod(0o755)
+    result = launcher.run("-n", "1", "--env", f"PATH={program.parent}:/usr/bin:/bin", "only-here")
+    assert (result.returncode, result.stdout) == (0, "found\n"), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["A"], "--env A has no value: --env A=VALUE sets it"),
+        (["=1"], "--env =1: the name of a variable has letters, digits and _"),
+        (["1A=1"], "--env 1A=1: the name of a variable"),
+        (["A B=1"], "--env A B=1: the name of a variable"),
+        (["RANK=1"], "--env RANK=1: shm-launch itself gives each rank its RANK, by -n"),
+        (["NNODES=2"], "gives each rank its NNODES, by --nnodes"),
+        (["MASTER_ADDR=x"], "gives each rank its MASTER_ADDR, by --master-addr"),
+        (["MASTER_PORT=1"], "gives each rank its MASTER_PORT, by --master-port"),
+        (["TORCHELASTIC_MAX_RESTARTS=1"], "its TORCHELASTIC_MAX_RESTARTS, by --restarts"),
+        (["SHM_LAUNCH_PLAN=x"], "shm-launch itself gives each rank its SHM_LAUNCH_PLAN"),
+        (["A=1", "A=2"], "--env A is given twice, with different values; keep one"),
+    ],
+)
+def test_env_refused(launcher, words, message):
+    options = [part for word in words for part in ("--env", word)]
+    result = launcher.run("-n", "1", *options, "echo", "started")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+NARROWS = "a rank's main thread may use one place only"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU cannot become fewer")
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"OMP_PROC_BIND": "close", "OMP_PLACES": "cores"}, f"=close and OMP_PLACES=cores: set, .*{NARROWS}"),
+        ({"OMP_PROC_BIND": "true"}, NARROWS),
+        ({"OMP_PLACES": "cores"}, NARROWS),
+        ({"GOMP_CPU_AFFINITY": "0-4095"}, f"GOMP_CPU_AFFINITY=0-4095: set.*{NARROWS}"),
+        ({"GOMP_CPU_AFFINITY": "4000 4002-4005:2"}, r"GOMP_CPU_AFFINITY=4000 .* leaves out CPU \d+, which rank 0 has"),
+        ({"KMP_AFFINITY": "explicit,proclist=[4000,4001]"}, r"KMP_AFFINITY=.* leaves out CPU \d+, which rank 0 has"),
+        ({"KMP_AFFINITY": "norespect,compact"}, "norespect lets Intel's OpenMP leave the CPUs of a rank"),
+        ({"OMP_THREAD_LIMIT": "1"}, r"OMP_THREAD_LIMIT=1 is set and stays, but rank 0 is planned with \d+ threads"),
+        ({"OMP_PROC_BIND": "false", "OMP_PLACES": "cores"}, None),
+        ({"OMP_PROC_BIND": "close", "OMP_PLACES": "sockets"}, None),
+        ({"KMP_AFFINITY": "granularity=fine,compact,1,0", "KMP_BLOCKTIME": "1"}, None),
+        ({"KMP_AFFINITY": "explicit,proclist=[0-4095]"}, None),
+        ({"OMP_THREAD_LIMIT": "100000", "OMP_WAIT_POLICY": "passive", "OMP_DYNAMIC": "false"}, None),
+    ],
+)
+def test_what_works_against_the_plan_stays_and_is_told(launcher, env, message):
+    result = launcher.run("-n", "1", "--no-prefix", *launcher.python(REPORT), env=env)
+    variables = json.loads(result.stdout)["env"]
+    assert {name: variables.get(name) for name in env} == env
+    if message is None:
+        assert result.stderr == ""
+    else:
+        assert re.search(message, result.stderr), result.stderr
+        assert launcher.run("-n", "1", "--no-bind", "true", env=env).stderr == "", "nothing is bound"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU cannot become fewer")
+@pytest.mark.parametrize(
+    "env", [{"OMP_PROC_BIND": "close"}, {"OMP_PLACES": "cores"}, {"OMP_PLACES": "sockets"}, {"OMP_PROC_BIND": "false"}]
+)
+def test_the_warning_of_narrowing_is_true(launcher, env):
+    """With the libgomp that a program loads: the mask shrinks where the line was said, and only there."""
+    code = "import ctypes, os; ctypes.CDLL('libgomp.so.1'); print(len(os.sched_getaffinity(0)))"
+    result = launcher.run("-n", "1", *launcher.python(code), env=env)
+    if result.returncode:
+        pytest.skip("no libgomp.so.1 here")
+    assert (NARROWS in result.stderr) == (int(result.stdout) < len(os.sched_getaffinity(0)))
+
+
+TORCHRUN_STYLE = """
+import os, torch, torch.distributed as dist
+assert dist.is_torchelastic_launched()
+dist.init_process_group("gloo")
+x = torch.tensor([float(os.environ["LOCAL_RANK"]) + 1])
+dist.all_reduce(x)
+assert dist.get_world_size() == int(os.environ["WORLD_SIZE"]) == 2
+print(x.item())
+dist.destroy_process_group()
+"""
+
+DEEPSPEED_STYLE = """
+import argparse, os
+parser = argparse.ArgumentParser()
+parser.add_argument("--local_rank", type=int, default=int(os.environ["LOCAL_RANK"]))
+local_rank = parser.parse_args().local_rank
+machine, size = int(os.environ["CROSS_RANK"]), int(os.environ["LOCAL_SIZE"])
+assert int(os.environ["WORLD_SIZE"]) == size * int(os.environ["CROSS_SIZE"])
+assert int(os.environ["RANK"]) == machine * size + local_rank
+print(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]) > 0, local_rank)
+"""
+
+
+def test_scripts_of_torchrun_run_unchanged(launcher):
+    pytest.importorskip("torch")
+    env = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RUN_ID": "outer"}
+    result = launcher.run("-n", "2", "--no-prefix", *launcher.python(TORCHRUN_STYLE), env=env)
+    assert (result.returncode, result.stdout) == (0, "3.0\n3.0\n"), result.stderr
+
+
+def test_scripts_of_deepspeed_run_unchanged(launcher):
+    result = launcher.run("-n", "2", "--no-prefix", *launcher.python(DEEPSPEED_STYLE))
+    assert sorted(result.stdout.splitlines()) == ["127.0.0.1 True 0", "127.0.0.1 True 1"], result.stderr
 
 
 def test_threads_of_the_user_stay_and_show(launcher):
@@ -78,11 +321,7 @@ def test_ranks_are_bound_as_planned(launcher):
     plan = launcher.run("-n", "2", "--dry-run").stdout
     rows = [line.split() for line in plan.splitlines() if re.match(r" +\d", line)]
     for row, report in zip(rows, reports(launcher, "-n", "2", count=2), strict=True):
-        planned = []
-        for part in row[5].split(","):
-            first, _, last = part.partition("-")
-            planned.extend(range(int(first), int(last or first) + 1))
-        assert report["cpus"] == planned
+        assert report["cpus"] == numbers(row[5])
         assert report["env"]["OMP_NUM_THREADS"] == row[-1]
 
 

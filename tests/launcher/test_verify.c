@@ -208,6 +208,9 @@ static void pages_are_held_against_the_plan(void **state)
     expect(&local, "4-7", 1, "default", 1, 0, false, NULL);
     expect(&local, "4-7", 0, "default", 1, LAUNCH_FOUND_OWN, false, "planned 1: ");
     forget(&local);
+    struct shmrt_plan_rank borrowed = planned("4-7", "1", NULL, SHMRT_MEMORY_LOCAL, 0);
+    expect(&borrowed, "4-7", 1, "default", 0, 0, false, NULL);
+    forget(&borrowed);
 
     struct shmrt_plan_rank spread = planned("0-7", "0-1", "0-1", SHMRT_MEMORY_INTERLEAVE, 0);
     expect(&spread, "0-7", 1, "interleave:0-1", 1, 0, false, NULL);
@@ -521,6 +524,7 @@ static void a_rank_that_starts_again_is_looked_at_again(void **state)
     step_until(tree, &now_ns, 9000);
     assert_true(was_told(tree, "rank 0: 1 thread may run on CPUs outside of the planned 0-3"));
     assert_int_equal(tree->breaches, 1);
+    assert_int_equal(tree->line_count, 10); /* a table of its own */
 }
 
 #define TREE_TEST(test) cmocka_unit_test_setup_teardown(test, plant, fell)

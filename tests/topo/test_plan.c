@@ -346,7 +346,7 @@ static const struct {
      "refused: no core can be reserved: rank 0 has one only; ask for fewer ranks\n"},
     {DUAL,
      {.ranks = 20, .cores_per_rank = 1},
-     "refused: 20 ranks of 1 cores need 20 cores, and 8 can be used here; ask for 8 ranks or fewer\n"},
+     "refused: 20 ranks of 1 core need 20 cores, and 8 can be used here; ask for 8 ranks or fewer\n"},
     {"pack:2 numa:1 core:64 pu:1",
      {.per = SHMRT_PLACE_CORE},
      "refused: one rank for each of 128 cores is more than the limit of 64 ranks; choose a larger place, or fewer ranks\n"},
