@@ -137,6 +137,28 @@ static void check_memory(const struct trial *t, const struct shmrt_plan_rank *ra
     check(t, is_local == (shmrt_bitmap_count(&rank->memory_nodes) == 0), "memory nodes and policy");
 }
 
+/* Position of the node of that number. */
+static size_t position(const struct shmrt_machine *machine, size_t number)
+{
+    size_t i = 0;
+    while (i < machine->node_count && machine->nodes[i].number != number)
+        i++;
+    return i;
+}
+
+static void check_segment(const struct trial *t, const struct shmrt_plan_rank *rank)
+{
+    const struct shmrt_machine *m = t->machine;
+    size_t home = position(m, rank->node), segment = position(m, rank->segment_node);
+    check(t, segment < m->node_count, "a segment on no node");
+    for (size_t i = 0; i < m->node_count && m->distances; i++)
+        if (shmrt_bitmap_has(&rank->memory_nodes, m->nodes[i].number))
+            check(t,
+                  m->distances[home * m->node_count + segment] <=
+                      m->distances[home * m->node_count + i],
+                  "a segment that is not on the nearest node");
+}
+
 static void check_threads(const struct trial *t, const struct shmrt_plan_rank *rank)
 {
     size_t cores = shmrt_bitmap_count(&rank->cores), reserved = shmrt_bitmap_count(&rank->reserved);
@@ -273,6 +295,7 @@ static void check_plan(struct trial *t)
     for (size_t i = 0; i < plan->rank_count; i++) {
         check_cpus(t, &plan->ranks[i]);
         check_memory(t, &plan->ranks[i]);
+        check_segment(t, &plan->ranks[i]);
         check_threads(t, &plan->ranks[i]);
     }
     check_quota(t);
