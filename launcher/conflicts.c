@@ -3,6 +3,7 @@
 #include "environment.h"
 #include "say.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,18 +28,23 @@ static void list_set(const char *const *names, char *out, size_t bytes)
 }
 
 /* Any of them binds the main thread as soon as libgomp is loaded, unless OMP_PROC_BIND is false.
- * Places of many cores are harmless. Return: whether that happens to a rank. */
-static bool narrows(const struct launch_job *job)
+ * Places of many cores are harmless. */
+static bool is_narrowing(void)
 {
     const char *bind = get("OMP_PROC_BIND"), *places = get("OMP_PLACES");
     if (!bind && !places && !get("GOMP_CPU_AFFINITY"))
         return false;
     if (bind && strcasecmp(bind, "false") == 0)
         return false;
-    if (places && (strncasecmp(places, "sockets", 7) == 0 || strncmp(places, "numa", 4) == 0))
-        return false;
-    for (size_t i = 0; i < job->plan->rank_count; i++)
-        if (shmrt_bitmap_count(&job->plan->ranks[i].cpus) > 1)
+    return !places ||
+           (strncasecmp(places, "sockets", 7) != 0 && strncasecmp(places, "numa", 4) != 0);
+}
+
+/* Has some rank more than one CPU? */
+static bool is_wide(const struct shmrt_plan *plan)
+{
+    for (size_t i = 0; i < plan->rank_count; i++)
+        if (shmrt_bitmap_count(&plan->ranks[i].cpus) > 1)
             return true;
     return false;
 }
@@ -47,9 +53,18 @@ static void say_narrowing(const struct launch_job *job)
 {
     static const char *const names[] = {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", NULL};
     char set[256];
-    if (!narrows(job))
+    if (!is_narrowing())
         return;
     list_set(names, set, sizeof set);
+    if (dlsym(RTLD_DEFAULT, "GOMP_parallel")) {
+        launch_say("%s with libgomp in LD_PRELOAD has bound shm-launch itself, so the plan has "
+                   "those CPUs only: set OMP_PROC_BIND=false, or give the ranks alone "
+                   "--preload libgomp.so.1",
+                   set);
+        return;
+    }
+    if (!is_wide(job->plan))
+        return;
     launch_say("%s: set, and left as set; but once libgomp is loaded (import torch) a rank's main "
                "thread may use one place only, and so may what it starts. The ranks are bound "
                "already: unset it, or set OMP_PROC_BIND=false",

@@ -107,5 +107,11 @@ class Launcher:
                     stream.close()
 
 
+def told(stderr: str) -> str:
+    """What was said, but for the state of this machine: few cores, or another job on them."""
+    of_machine = ("take turns", "where another job runs already")
+    return "\n".join(line for line in stderr.splitlines() if not any(words in line for words in of_machine))
+
+
 def eventually(check, what: str, limit_s: float = LIMIT_S):
     return processes.eventually(check, what, limit_s)

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from launching import told
 
 NAMES = "RANK LOCAL_RANK ROLE_RANK WORLD_SIZE ROLE_WORLD_SIZE LOCAL_WORLD_SIZE LOCAL_SIZE GROUP_RANK CROSS_RANK"
 NAMES += " NODE_RANK GROUP_WORLD_SIZE CROSS_SIZE NNODES MASTER_ADDR MASTER_PORT SHMRT_JOB TORCHELASTIC_RUN_ID"
@@ -47,8 +48,7 @@ def ranks(launcher, *options, count=1, env=None):
     assert result.returncode == 0, result.stderr
     found = sorted((json.loads(line) for line in result.stdout.splitlines()), key=lambda rank: int(rank["RANK"]))
     assert len(found) == count
-    said = [line for line in result.stderr.splitlines() if "take turns" not in line]  # few cores
-    return found, "\n".join(said)
+    return found, told(result.stderr)
 
 
 def refused(launcher, *options, env=None):
@@ -198,9 +198,11 @@ def test_tasks_whose_machine_is_not_told(launcher):
     assert "mpirun --map-by ppr:1:node" in refused(launcher, *ADDRESS, env=mpirun)
 
 
-@pytest.mark.parametrize("step", [{}, {"SLURM_STEP_ID": "4294967291"}, {"SLURM_STEP_ID": "4294967290"}])
+# The last is the shell that salloc may give, a step of one task with a number of its own kind.
+@pytest.mark.parametrize("step", [{}, {"ID": "4294967291"}, {"ID": "4294967290", "NUM_NODES": "1"}])
 def test_a_batch_script_is_no_step(launcher, step):
-    env = {name: value for name, value in SLURM.items() if not name.startswith("SLURM_STEP")} | step
+    env = {name: value for name, value in SLURM.items() if not name.startswith("SLURM_STEP")}
+    env |= {"SLURM_NODEID": "0"} | {f"SLURM_STEP_{name}": value for name, value in step.items()}
     (rank,), said = ranks(launcher, env=env)
     check_place(rank, 0, 1, 0, 1)
     assert said.count("Slurm gave this job 3 machines") == 1
