@@ -68,6 +68,27 @@ def test_ways_to_write_the_same(tmp_path, text):
     assert plan("--config", "c.yaml", cwd=tmp_path) == plan("-n", "2", "--per", "socket")
 
 
+@pytest.fixture
+def environment_of_the_rank(tmp_path):
+    """The variables of a rank that runs under a configuration."""
+
+    def run(text: str, *words: str) -> dict[str, str]:
+        (tmp_path / "c.yaml").write_text(text)
+        result = ask("-n", "1", "--config", "c.yaml", *words, "env", "-0", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        return dict(entry.partition("=")[::2] for entry in result.stdout.split("\0"))
+
+    return run
+
+
+@pytest.mark.parametrize("text", ["env: {A: 1, B: x y}\n", "env: [A=1, B=x y]\n", "env:\n  A: '1'\n  B: x y\n"])
+def test_variables_of_a_configuration_and_of_the_command_line(environment_of_the_rank, text):
+    alone = environment_of_the_rank(text)
+    assert (alone["A"], alone["B"]) == ("1", "x y")
+    both = environment_of_the_rank(text, "--env", "A=2", "--env", "AB=3")
+    assert (both["A"], both["B"], both["AB"]) == ("2", "x y", "3")
+
+
 def test_a_file_without_end(tmp_path):
     (tmp_path / "long.yaml").write_bytes(b"# padding\n" * 110_000)
     result = ask("--config", "long.yaml", "-n", "2", "--dry-run", cwd=tmp_path)

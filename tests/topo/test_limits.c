@@ -49,7 +49,7 @@ static void the_tightest_group_on_the_way_up_counts(void **state)
 static void version_1_quotas_count_too(void **state)
 {
     (void)state;
-    static const char groups[] = "9:memory:/job\n4:cpuset:/tight\n3:cpu,cpuacct:/job\n0::/\n";
+    static const char groups[] = "9:memory:/job\n5:cpu,cpuacct:/job\n4:cpuset:/tight\n0::/\n";
     struct fake_tree tree;
     fake_tree_make(&tree);
     fake_tree_put(&tree, "cgroup/cpu/tight/cpu.cfs_quota_us", "1000\n"); /* of another hierarchy */

@@ -259,13 +259,14 @@ static void cpus_of_another_job_are_named(void **state)
         "note: rank 0 is on CPUs 0-3, where another job runs already, and each slows the other "
         "down: no CPU is free\n");
     const struct shmrt_placement_request per = {.ranks = 1, .per = SHMRT_PLACE_PACKAGE};
-    machine->cpus[2].taken = machine->cpus[3].taken = false;
+    machine->cpus[0].taken = machine->cpus[2].taken = false;
     assert_plan(
         machine, &per,
-        "0  package 0  node 0  cores 0-1  cpus 0-1  memory 0  threads 2  segment 0  groups 0/0\n"
+        "0  package 0  node 0  cores 0-1  cpus 0-1  memory 0  threads 2  segment 0  groups "
+        "0/0\n"
         "note: NUMA node 1: no rank runs there\n"
-        "note: rank 0 is on CPUs 0-1, where another job runs already, and each slows the other "
-        "down: free are CPUs 2-3\n");
+        "note: rank 0 is on CPU 1, where another job runs already, and each slows the other "
+        "down: free are CPUs 0,2\n");
     shmrt_machine_destroy(machine);
 }
 
