@@ -39,6 +39,33 @@ VARIANTS = {
     "laptop-hybrid": ["-n 3", "--cpus 12-19", "--cpus 0-19"],
 }
 
+# Other words of a request, each where it shows; what is refused has to say what would work.
+REQUESTS = {
+    "memory-only-nodes": ["-n 2 --tier hbm", "-n 3 --tier any", "-n 2 --tier cxl", "-n 2 --tier hbm --mem interleave"],
+    "xeon-max-2s-flat": ["-n 4 --tier hbm --mem prefer", "--per socket --tier any --mem interleave"],
+    "cxl": ["-n 2 --tier cxl", "-n 4 --tier any --mem interleave", "-n 2 --nodes 0,2 --tier cxl", "-n 2 --nodes 2"],
+    "grace-hopper": ["-n 2 --tier hbm", "-n 2 --tier any"],
+    "small-nps4": [
+        "-n 4 --rank-order cyclic",
+        "--per numa --rank-order cyclic",
+        "-n 3 --cores-per-rank 4",
+        "-n 2 --nodes 1,6",
+    ],
+    "xeon6-2s-snc3": [
+        "-n 5 --cores-per-rank 42",
+        "-n 4 --cores-per-rank 64",
+        "-n 7 --per numa",
+        "-n 6 --cores-per-rank 43",
+    ],
+    "smt4": ["-n 2 --threads-per-core 4", "-n 2 --threads-per-core 8", "--per socket --threads-per-core 2 --reserve 2"],
+    "desktop": ["-n 2 --cpus 0-3,8-11", "-n 2 --cpus 0-3", "-n 2 --cpus 20-30", "-n 2 --reserve 4", "-n 8 --reserve 1"],
+    "half-siblings": ["--per socket", "--per numa --mem prefer", "-n 2 --threads-per-core 2", "-n 2 --nodes 0"],
+    "uneven": ["--per socket", "-n 2 --cores-per-rank 4", "-n 2 --mem local"],
+    "l3-of-three-cores": ["--per l3", "--per l3 -n 4", "-n 4 --cores-per-rank 3", "-n 8 --rank-order cyclic"],
+    "laptop-hybrid": ["--per core", "--per l3", "-n 2 --cpus 0-13 --threads-per-core 2"],
+    "one-core": ["--per core", "-n 2 --per socket", "-n 2 --cores-per-rank 1", "-n 1 --reserve 1"],
+}
+
 
 def topologies() -> dict[str, str]:
     """What --topology takes, by name: synthetic texts and files."""
@@ -97,9 +124,19 @@ def plans_of_config(name: str) -> str:
     return "\n".join(parts)
 
 
+def plans_of_requests(topology: str) -> str:
+    """A machine with requests of more than a number of ranks."""
+    parts = []
+    for words in REQUESTS[topology]:
+        lines = plan_lines(*words.split(), "--topology", topologies()[topology])
+        parts += [words, *("  " + line for line in lines), ""]
+    return "\n".join(parts)
+
+
 def golden_files(names_of_configs: list[str]) -> dict[Path, tuple]:
     """Each file, with the function and the argument that make its text."""
     files = {PLANS / "ranks" / f"{name}.txt": (plans_of_ranks, name) for name in topologies()}
+    files |= {PLANS / "requests" / f"{name}.txt": (plans_of_requests, name) for name in REQUESTS}
     files |= {PLANS / "configs" / f"{name}.txt": (plans_of_config, name) for name in names_of_configs}
     return files
 
