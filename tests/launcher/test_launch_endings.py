@@ -150,16 +150,17 @@ def test_ignored_signals_stay_ignored(launcher):
     assert result.stdout == "True\n"
 
 
-def test_user_signals_reach_the_ranks(launcher):
-    code = """
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT])
+def test_other_signals_reach_the_ranks(launcher, number):
+    code = f"""
 import signal
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])
 print('ready', flush=True)
-signal.sigwait([signal.SIGUSR1])
+signal.sigwait([{int(number)}])
 print('got it', flush=True)
 """
     process = when_ready(launcher.start("-n", "2", *launcher.python(code)), 2)
-    process.send_signal(signal.SIGUSR1)
+    process.send_signal(number)
     code, out, _ = ending(process)
     assert code == 0
     assert sorted(out.splitlines()) == ["[0] got it", "[1] got it"]

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many ranks' output in one stream: every byte, whole lines, and bars that still move."""
 
+import datetime
 import fcntl
 import os
+import re
 import socket
 import subprocess
 import sys
 import termios
 import time
 
+import pytest
 from launching import LIMIT_S, eventually
 
 
@@ -27,6 +30,37 @@ def test_one_rank_is_raw(launcher):
 def test_no_prefix(launcher):
     result = launcher.run("-n", "2", "--no-prefix", "sh", "-c", "echo line $RANK")
     assert sorted(result.stdout.splitlines()) == ["line 0", "line 1"]
+
+
+def moments(text):
+    """The time in front of each line, and the rest."""
+    form = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (.*)")
+    found = [form.fullmatch(line).groups() for line in text.splitlines()]
+    return [(datetime.datetime.fromisoformat(moment), rest) for moment, rest in found]
+
+
+@pytest.mark.parametrize("ranks, prefix", [(1, ""), (2, "[0] ")])
+def test_timestamps(launcher, ranks, prefix):
+    command = "[ $RANK = 0 ] || exit 0; echo one; echo two; sleep 0.3; echo three; echo four >&2; sleep 0.2; exit 3"
+    start = datetime.datetime.now()
+    result = launcher.run("-n", str(ranks), "--timestamps", "sh", "-c", command)
+    lines = moments(result.stdout)
+    assert [rest for _, rest in lines] == [prefix + text for text in ("one", "two", "three")]
+    times = [moment for moment, _ in lines]
+    assert start - datetime.timedelta(milliseconds=1) <= times[0] <= times[1] <= times[2] <= datetime.datetime.now()
+    assert times[2] - times[1] >= datetime.timedelta(milliseconds=250)
+    # From the start on our own lines have it, too; what is told before the start is about the plan.
+    timed = "\n".join(line for line in result.stderr.splitlines() if not line.startswith("shm-launch: "))
+    (_, own), *_, (_, last) = moments(timed)
+    assert own == prefix + "four"
+    assert last.startswith("shm-launch: rank 0 (pid ")
+
+
+def test_a_bar_with_timestamps(launcher):
+    code = "import os; os.environ['RANK'] == '0' and os.write(1, b'10%\\r20%\\rdone\\n')"
+    process = launcher.start("-n", "2", "--timestamps", *launcher.python(code), text=False)
+    out, _ = process.communicate(timeout=LIMIT_S)
+    assert re.fullmatch(rb"([-0-9]+ [0-9:.]+ \[0\] 10%)?(\r[-0-9]+ [0-9:.]+ \[0\] (20%|done))*\n", out), out
 
 
 def test_odd_lines(launcher):
