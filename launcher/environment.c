@@ -179,8 +179,8 @@ static int set_numbers(const struct launch_job *job, size_t rank)
         const char *name;
         size_t value;
     } numbers[] = {
-        {"RANK", here * c->machine + rank},
-        {"ROLE_RANK", here * c->machine + rank},
+        {"RANK", job->first_rank + rank},
+        {"ROLE_RANK", job->first_rank + rank},
         {"WORLD_SIZE", all},
         {"ROLE_WORLD_SIZE", all},
         {"LOCAL_RANK", rank},
@@ -200,18 +200,6 @@ static int set_numbers(const struct launch_job *job, size_t rank)
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         failed |= set_number(numbers[i].name, numbers[i].value);
     return failed;
-}
-
-/* It says that RANK and the others are there to be used: to torch's is_torchelastic_launched() and
- * to frameworks that would otherwise believe Slurm's variables, which are of the task around us. An
- * inherited one would name the job around us. */
-static int set_run_id(const struct launch_job *job)
-{
-    char id[LAUNCH_ADDRESS_BYTES + 16];
-    if (job->cluster.machines == 1)
-        return setenv("TORCHELASTIC_RUN_ID", job->key, 1);
-    snprintf(id, sizeof id, "%s:%d", job->cluster.address, job->port);
-    return setenv("TORCHELASTIC_RUN_ID", id, 1);
 }
 
 static int set_error_file(const struct launch_job *job, size_t rank)
@@ -244,7 +232,10 @@ int launch_environment_set(const struct launch_job *job, size_t rank)
     failed |= setenv("ROLE_NAME", "default", 1);
     failed |= setenv("MASTER_ADDR", job->cluster.address, 1);
     failed |= setenv("SHMRT_JOB", job->key, 1);
-    failed |= set_run_id(job);
+    /* It says that RANK and the others are there to be used: to torch's is_torchelastic_launched()
+     * and to frameworks that would otherwise believe Slurm's variables, which are of the task
+     * around us. An inherited one would name the job around us. */
+    failed |= setenv("TORCHELASTIC_RUN_ID", job->run_id, 1);
     failed |= set_error_file(job, rank);
     failed |= set_segment_node(job, rank);
     if (job->plan_line && strlen(job->plan_line) < VARIABLE_BYTES - sizeof "SHM_LAUNCH_PLAN=")

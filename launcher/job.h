@@ -18,14 +18,19 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-enum { LAUNCH_KEY_BYTES = 33, LAUNCH_OUR_FDS_MAX = 3 * SHMRT_MAX_RANKS };
+enum {
+    LAUNCH_KEY_BYTES = 33,
+    LAUNCH_RUN_ID_BYTES = LAUNCH_ADDRESS_BYTES + 8,
+    LAUNCH_OUR_FDS_MAX = 3 * SHMRT_MAX_RANKS,
+};
 
 struct launch_job {
     const struct launch_options *options;
     const struct shmrt_plan *plan;
     size_t attempt;  /* 0: the first; one more after each failure that --restarts allows */
     char *error_dir; /* TORCHELASTIC_ERROR_FILE is DIR/attempt/rank/error.json; NULL: none */
-    char key[LAUNCH_KEY_BYTES]; /* SHMRT_JOB: random, 128 bits in hex */
+    char key[LAUNCH_KEY_BYTES];       /* SHMRT_JOB: random, 128 bits in hex */
+    char run_id[LAUNCH_RUN_ID_BYTES]; /* TORCHELASTIC_RUN_ID: all machines and attempts have it */
     struct launch_cluster cluster;
     size_t first_rank; /* of this machine, counted over all */
     int port;

@@ -106,6 +106,10 @@ static int prepare(const struct launch_shown *shown, struct launch_job *job,
         return launch_error(error_out, -ENOMEM, "no memory for SHM_LAUNCH_PLAN");
     job->port = (int)cluster->port;
     job->port_fd = -1;
+    if (cluster->machines == 1)
+        snprintf(job->run_id, sizeof job->run_id, "%s", job->key);
+    else
+        snprintf(job->run_id, sizeof job->run_id, "%s:%zu", cluster->address, cluster->port);
     return cluster->machine ? 0
                             : launch_port_hold(cluster->port, &job->port, &job->port_fd, error_out);
 }

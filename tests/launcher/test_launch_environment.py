@@ -61,6 +61,23 @@ def test_variables_of_a_rank(launcher):
         assert len({variables[name] for variables in env}) == 1
 
 
+def test_variables_of_each_attempt(launcher):
+    names = "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE"
+    code = f"""
+import os, sys
+values = [os.environ[name] for name in {names}]
+print(*values, flush=True)
+sys.exit(values[1] == "0")
+"""
+    result = launcher.run("-n", "2", "--restarts", "3", "--no-prefix", *launcher.python(code))
+    assert result.returncode == 0, result.stderr
+    found = sorted(tuple(line.split()) for line in result.stdout.splitlines())
+    assert [rank[:2] for rank in found] == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
+    assert len({run for _, _, run, _ in found}) == 1, "one job"
+    for rank, attempt, _, file in found:
+        assert file.endswith(f"/{attempt}/{rank}/error.json")
+
+
 def test_all_that_torchrun_sets(launcher):
     """Each variable that torchrun gives its ranks has the same value here, but for the ends of its own store."""
     pytest.importorskip("torch")
@@ -79,7 +96,7 @@ def test_all_that_torchrun_sets(launcher):
         names = {name for name in their if their[name] != before.get(name)} - of_its_own
         assert len(names) >= 12
         assert {name: our.get(name) for name in names - differs} == {name: their[name] for name in names - differs}
-        assert names & differs <= our.keys() | {"TORCHELASTIC_ERROR_FILE"}
+        assert names & differs <= our.keys()
 
 
 def test_the_plan_is_there_to_read(launcher):
