@@ -7,6 +7,7 @@
 #include "input.h"
 #include "parse.h"
 #include "plan.h"
+#include "plan_diff.h"
 #include "preload.h"
 #include "say.h"
 #include "show.h"
@@ -24,7 +25,7 @@ static int read_options(int argc, char **argv, struct launch_options *options)
     int rc = launch_parse(argc, argv, options, &error);
     if (rc == 0 && (options->help || options->version))
         return 0;
-    if (rc == 0 && options->config)
+    if (rc == 0 && options->config && !options->diff[0])
         rc = launch_config_read(options->config, options, &error);
     if (rc == 0)
         rc = launch_check(options, &error);
@@ -180,6 +181,15 @@ static int plan_and_run(struct launch_options *options, const struct launch_clus
     return code;
 }
 
+static int compare(const struct launch_options *options, int argc, char **argv)
+{
+    struct shmrt_error error;
+    int code = launch_plan_diff(options->diff, argc, argv, &error);
+    if (code == LAUNCH_EXIT_USAGE)
+        launch_say("%s", error.text);
+    return code;
+}
+
 /* A manager may have started several of us on this machine; one of them does it all. */
 static int start(struct launch_options *options, char **argv)
 {
@@ -204,6 +214,7 @@ int main(int argc, char **argv)
     fill_standard_descriptors();
     int code = read_options(argc, argv, &options) ? LAUNCH_EXIT_USAGE
                : options.help || options.version  ? show_about(&options)
+               : options.diff[0]                  ? compare(&options, argc, argv)
                                                   : start(&options, argv);
     launch_options_free(&options);
     return code;

@@ -78,6 +78,8 @@ static const struct launch_option table[] = {
      "show the same at the start, on standard error"},
     {"json", 0, NULL, PLAIN(LAUNCH_FLAG, json), LINE, "with --dry-run or plan: as JSON"},
     {"draw", 0, "FILE.svg", PLAIN(LAUNCH_TEXT, draw), LINE, "draw the machine and the ranks"},
+    {"diff", 0, "A B", PLAIN(LAUNCH_PAIR, diff), LINE,
+     "with plan: what differs between two saved plans or configurations"},
     {"verify", 0, NULL, PLAIN(LAUNCH_FLAG, verify), BOTH,
      "look where threads and memory really are, once libraries are loaded"},
     {"topology", 0, "TEXT|FILE", PLAIN(LAUNCH_TEXT, topology), LINE,
@@ -286,6 +288,21 @@ static int add_word(const struct launch_option *option, const char *value, struc
     return rc;
 }
 
+/* The first that is not there yet. */
+static int set_half(const char *value, char *pair[2], struct shmrt_error *error_out)
+{
+    size_t half = pair[0] != NULL;
+    if (pair[half])
+        return launch_error(error_out, -EINVAL, "\"%s\" is a third one; two are compared", value);
+    if (!*value || (value[0] == '-' && value[1]))
+        return launch_error(error_out, -EINVAL,
+                            "\"%s\" is neither a saved plan (FILE.json, or -) nor a "
+                            "configuration (FILE.yaml, or a name)",
+                            value);
+    pair[half] = strdup(value);
+    return pair[half] ? 0 : launch_error(error_out, -ENOMEM, "no memory for \"%s\"", value);
+}
+
 static int set_reader(const char *value, int *out, struct shmrt_error *error_out)
 {
     char *end;
@@ -325,6 +342,8 @@ int launch_option_set(const struct launch_option *option, const char *value,
         return set_seconds(option, value, field, error_out);
     case LAUNCH_TEXT:
         return set_text(option, value, field, error_out);
+    case LAUNCH_PAIR:
+        return set_half(value, field, error_out);
     case LAUNCH_WORDS:
         return add_word(option, value, field, error_out);
     case LAUNCH_LIST:

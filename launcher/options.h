@@ -61,6 +61,7 @@ enum launch_kind {
     LAUNCH_SECONDS, /* kept in milliseconds */
     LAUNCH_TEXT,
     LAUNCH_WORDS, /* texts, one each time the option is given */
+    LAUNCH_PAIR,  /* two texts, one word each */
     LAUNCH_LIST,  /* a set of numbers */
     LAUNCH_CHOICE,
     LAUNCH_READER, /* a rank, all or none */

@@ -32,7 +32,8 @@ static int set(const struct launch_option *option, const char *spelling, const c
     const char *before = options->given[index];
     if (launch_option_set(option, value, options, &why))
         return launch_error(error_out, -EINVAL, "%s: %s", spelling, why.text);
-    if (before && value && option->kind != LAUNCH_WORDS && strcmp(before, value) != 0)
+    bool is_one = option->kind != LAUNCH_WORDS && option->kind != LAUNCH_PAIR;
+    if (before && value && is_one && strcmp(before, value) != 0)
         return launch_error(error_out, -EINVAL,
                             "%s is given twice, with different values; keep one", spelling);
     options->given[index] = value ? value : "";
@@ -67,7 +68,13 @@ static int parse_one(char **argv, int *at, struct launch_options *options,
         return launch_error(error_out, -EINVAL, "%s needs a value: %s %s", spelling, spelling,
                             option->value);
     *at += option->value && value == argv[*at + 1] ? 2 : 1;
-    return set(option, spelling, value, options, error_out);
+    int rc = set(option, spelling, value, options, error_out);
+    if (rc || option->kind != LAUNCH_PAIR)
+        return rc;
+    if (!argv[*at])
+        return launch_error(error_out, -EINVAL, "%s needs two values: %s %s", spelling, spelling,
+                            option->value);
+    return set(option, spelling, argv[(*at)++], options, error_out);
 }
 
 int launch_parse(int argc, char **argv, struct launch_options *options,
@@ -86,8 +93,29 @@ int launch_parse(int argc, char **argv, struct launch_options *options,
     return 0;
 }
 
+static int check_diff(const struct launch_options *options, struct shmrt_error *error_out)
+{
+    if (!options->is_plan)
+        return launch_error(error_out, -EINVAL,
+                            "--diff compares plans and starts nothing: shm-launch plan --diff %s "
+                            "%s",
+                            options->diff[0], options->diff[1]);
+    if (options->config)
+        return launch_error(error_out, -EINVAL,
+                            "--diff has its own configurations: put %s in the place of %s or %s, "
+                            "and leave --config out",
+                            options->config, options->diff[0], options->diff[1]);
+    if (options->json || options->draw)
+        return launch_error(error_out, -EINVAL,
+                            "%s shows one plan and --diff compares two: keep one",
+                            options->json ? "--json" : "--draw");
+    return 0;
+}
+
 int launch_check(const struct launch_options *options, struct shmrt_error *error_out)
 {
+    if (options->diff[0])
+        return check_diff(options, error_out);
     if (options->topology && !options->dry_run)
         return launch_error(error_out, -EINVAL,
                             "--topology describes another machine, where nothing can be started "

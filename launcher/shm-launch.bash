@@ -23,6 +23,7 @@ _shm_launch_command_at() {
             return
             ;;
         --*=* | -n?*) ;;
+        --diff) ((at += 2)) ;;
         -n | --*) grep -qE -- "^ .*$word [A-Z]" <<<"$help" && ((at++)) ;;
         -*) ;;
         *)
@@ -44,6 +45,7 @@ _shm_launch() {
         return
     fi
     local words=""
+    [[ $COMP_CWORD -ge 2 && ${COMP_WORDS[COMP_CWORD - 2]} == --diff ]] && previous=--diff
     case $previous in
     --per) words="socket numa l3 core spread" ;;
     --mem) words="bind prefer interleave local" ;;

@@ -25,6 +25,18 @@ const char *launch_choice_word(const char *name, int value)
     return "?";
 }
 
+void launch_bytes_text(uint64_t bytes, char *text_out, size_t size)
+{
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+    double value = (double)bytes / 1024;
+    while (value >= 1000 && unit < 3) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text_out, size, value < 9.95 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+}
+
 char *launch_utf8(const char *text)
 {
     char *clean = strdup(text);

@@ -16,6 +16,9 @@ struct launch_shown {
 
 struct json_t;
 
+/** Raised when a field of the JSON goes, or changes its meaning; not for a new one. */
+enum { LAUNCH_PLAN_FORMAT = 1 };
+
 /** Columns where nobody says how many, and the most that are used. */
 enum { LAUNCH_PAPER_WIDTH = 100, LAUNCH_WIDTH_MAX = 512 };
 
@@ -30,6 +33,9 @@ void launch_put_parts(const struct launch_shown *shown, FILE *out);
 
 /** The set in the kernel's notation, "" when empty. Return: text to free(), or NULL: no memory. */
 char *launch_set_text(const struct shmrt_bitmap *set);
+
+/** "1.5 TiB" */
+void launch_bytes_text(uint64_t bytes, char *text_out, size_t size);
 
 /** @text as UTF-8, since paths are just bytes: where it is none, question marks take the place of
  * what is not ASCII. Return: text to free(), or NULL: no memory. */

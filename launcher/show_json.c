@@ -2,7 +2,7 @@
 /*
  * show_json.c - a plan as JSON. Sets are texts in the kernel's notation ("0-3,8"), nodes are named
  * by the kernel's numbers everywhere. Whoever changes what a field means, or takes one away, raises
- * PLAN_FORMAT; a new field does not.
+ * LAUNCH_PLAN_FORMAT.
  */
 #include "show.h"
 
@@ -10,8 +10,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { PLAN_FORMAT = 1 };
 
 static json_t *any_text(const char *text)
 {
@@ -140,10 +138,11 @@ static json_t *warnings_json(const struct shmrt_plan *plan)
 
 int launch_plan_json(const struct launch_shown *shown, struct json_t **json_out)
 {
-    json_t *json = json_pack("{s:i, s:s, s:b, s:o, s:o, s:o}", "shm_launch_plan", PLAN_FORMAT,
-                             "version", shmrt_version(), "bound", !shown->options->no_bind,
-                             "machine", machine_json(shown->options, shown->machine), "ranks",
-                             ranks_json(shown->plan), "warnings", warnings_json(shown->plan));
+    json_t *json =
+        json_pack("{s:i, s:s, s:b, s:o, s:o, s:o}", "shm_launch_plan", LAUNCH_PLAN_FORMAT,
+                  "version", shmrt_version(), "bound", !shown->options->no_bind, "machine",
+                  machine_json(shown->options, shown->machine), "ranks", ranks_json(shown->plan),
+                  "warnings", warnings_json(shown->plan));
     if (!json)
         return -ENOMEM;
     *json_out = json;

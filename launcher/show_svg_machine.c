@@ -117,25 +117,13 @@ static void put_group(FILE *out, const struct drawing *d, const struct drawn_spa
     }
 }
 
-static void name_bytes(uint64_t bytes, char *text_out, size_t size)
-{
-    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
-    size_t unit = 0;
-    double value = (double)bytes / 1024;
-    while (value >= 1000 && unit < 3) {
-        value /= 1024;
-        unit++;
-    }
-    snprintf(text_out, size, value < 9.95 ? "%.1f %s" : "%.0f %s", value, units[unit]);
-}
-
 static void put_node_name(FILE *out, const struct drawing *d, size_t node, int x, int y)
 {
     static const char *const tiers[] = {"", " HBM", " CXL", ""};
     const struct shmrt_machine_node *it = &d->shown->machine->nodes[node];
     char size[32] = "", name[96];
     if (it->memory_bytes)
-        name_bytes(it->memory_bytes, size, sizeof size);
+        launch_bytes_text(it->memory_bytes, size, sizeof size);
     snprintf(name, sizeof name, "node %zu: %s%s%s", it->number,
              it->memory_bytes ? size : "no memory", tiers[it->tier],
              it->allowed ? "" : ", not allowed");

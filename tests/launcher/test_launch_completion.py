@@ -53,6 +53,9 @@ def test_configurations_and_files(launcher, complete):
     (launcher.folder / "own.yaml").write_text("ranks: 2\n")
     assert {"one-rank-per-socket", "own.yaml"} <= set(complete("--config", "o"))
     assert complete("--topology", "ow") == ["own.yaml"]
+    assert "own.yaml" in complete("plan", "--diff", "o")
+    assert "own.yaml" in complete("plan", "--diff", "one-rank-per-socket", "o")
+    assert complete("plan", "--diff", "a", "b", "--js") == ["--json"]
 
 
 def test_programs_where_a_command_is_due(complete):
