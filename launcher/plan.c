@@ -21,6 +21,20 @@ static int read_machine(const char *topology, struct shmrt_machine **machine_out
     return shmrt_machine_from_text(topology, machine_out, error_out);
 }
 
+/* Ranks that start tell of a refused memory policy themselves; so the plan does when none does. */
+static int make_plan(const struct launch_options *options, struct shmrt_machine *machine,
+                     const struct shmrt_placement_request *request, struct shmrt_plan **plan_out,
+                     struct shmrt_error *error_out)
+{
+    bool is_memory_denied = machine->is_memory_denied;
+    if (machine->is_here && !options->no_bind)
+        launch_instances_mark("/proc", getpid(), machine);
+    machine->is_memory_denied = is_memory_denied && options->dry_run && !options->no_bind;
+    int rc = shmrt_plan_create(machine, request, plan_out, error_out);
+    machine->is_memory_denied = is_memory_denied;
+    return rc;
+}
+
 int launch_plan(const struct launch_options *options, struct shmrt_machine **machine_out,
                 struct shmrt_plan **plan_out, struct shmrt_error *error_out)
 {
@@ -31,15 +45,13 @@ int launch_plan(const struct launch_options *options, struct shmrt_machine **mac
     int rc = read_machine(options->topology, &machine, error_out);
     if (rc)
         return rc;
-    if (machine->is_here)
-        launch_instances_mark("/proc", getpid(), machine);
     rc = -EINVAL;
     if (!machine->is_here && !options->dry_run)
         launch_error(error_out, rc,
                      "HWLOC_SYNTHETIC or HWLOC_XMLFILE describes another machine, where nothing "
                      "can be started from here: unset it, or add --dry-run");
     else
-        rc = shmrt_plan_create(machine, &request, plan_out, error_out);
+        rc = make_plan(options, machine, &request, plan_out, error_out);
     if (rc)
         shmrt_machine_destroy(machine);
     else
