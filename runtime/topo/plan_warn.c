@@ -114,8 +114,10 @@ static int warn_denied(const struct shmrt_planner *p)
         nodes += p->machine->nodes[i].memory_bytes > 0;
     if (!p->machine->is_memory_denied || nodes < 2 || p->request->memory == SHMRT_MEMORY_LOCAL)
         return 0;
-    return warn(p->plan, "the kernel refuses memory policies to this process, as in a container "
-                         "without CAP_SYS_NICE: first touch decides where pages are");
+    return warn(p->plan,
+                "the kernel refuses memory policies to this process (CAP_SYS_NICE is missing "
+                "or a seccomp profile forbids them: docker run --cap-add SYS_NICE): first "
+                "touch decides where pages are");
 }
 
 /* CPUs that one sentence is about. */

@@ -4,6 +4,8 @@
 #include "topo/limits.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <numaif.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -104,12 +110,45 @@ static void asking_for_memory_policies_leaves_them_alone(void **state)
     assert_int_equal(mode_after, MPOL_DEFAULT);
 }
 
+/* As in a container: this and what comes from it gets EPERM for @number. */
+static int forbid(unsigned number)
+{
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog filter = {.len = sizeof program / sizeof program[0], .filter = program};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
+static void a_filter_that_forbids_either_call_is_noticed(void **state)
+{
+    (void)state;
+    enum { NO_FILTERS = 77 };
+    static const unsigned calls[] = {SYS_set_mempolicy, SYS_get_mempolicy};
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        int status = 0;
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(forbid(calls[i]) ? NO_FILTERS : !shmrt_is_memory_denied());
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == NO_FILTERS)
+            skip();
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_tightest_group_on_the_way_up_counts),
         cmocka_unit_test(version_1_quotas_count_too),
         cmocka_unit_test(what_is_no_quota_limits_nothing),
+        cmocka_unit_test(a_filter_that_forbids_either_call_is_noticed),
         cmocka_unit_test(asking_for_memory_policies_leaves_them_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

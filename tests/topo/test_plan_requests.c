@@ -334,8 +334,9 @@ static void a_kernel_that_refuses_policies_is_told_once(void **state)
         machine, &two,
         "0  package 0  node 0  cores 0  cpus 0  memory 0  threads 1  segment 0  groups 0/0\n"
         "1  package 1  node 1  cores 1  cpus 1  memory 1  threads 1  segment 1  groups 1/1\n"
-        "note: the kernel refuses memory policies to this process, as in a container without "
-        "CAP_SYS_NICE: first touch decides where pages are\n");
+        "note: the kernel refuses memory policies to this process (CAP_SYS_NICE is missing or a "
+        "seccomp profile forbids them: docker run --cap-add SYS_NICE): first touch decides where "
+        "pages are\n");
     assert_plan(
         machine, &local,
         "0  package 0  node 0  cores 0  cpus 0  memory local  threads 1  segment 0  groups 0/0\n"
