@@ -52,12 +52,14 @@ static ssize_t find_value(const char *text, const char *label, const char **valu
 
 int launch_status_parse(const char *text, struct launch_seen_thread *thread_out)
 {
-    const char *name, *list;
+    const char *name, *list, *run_state;
     ssize_t name_length = find_value(text, "Name:", &name);
     ssize_t list_length = find_value(text, "Cpus_allowed_list:", &list);
     if (name_length < 0 || list_length < 0)
         return -EINVAL;
     struct launch_seen_thread thread = {0};
+    if (find_value(text, "State:", &run_state) > 0)
+        thread.state = *run_state;
     snprintf(thread.name, sizeof thread.name, "%.*s", (int)name_length, name);
     char *copy = strndup(list, (size_t)list_length);
     int rc = copy ? shmrt_bitmap_parse(copy, &thread.cpus, NULL) : -ENOMEM;
@@ -165,8 +167,8 @@ void launch_environ_parse(const char *environment, size_t bytes,
                                         "KMP_AFFINITY"};
     const char *end = environment + bytes;
     binding_out[0] = '\0';
-    for (const char *word = environment; word < end; word += strnlen(word, end - word) + 1)
-        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        for (const char *word = environment; word < end; word += strnlen(word, end - word) + 1) {
             size_t length = strlen(names[i]), at = strlen(binding_out);
             if (strncmp(word, names[i], length) != 0 || word[length] != '=' || !word[length + 1])
                 continue;
@@ -209,6 +211,7 @@ static int see_thread(const char *proc, const char *tid, struct launch_seen *see
     if (rc)
         return rc;
     thread->tid = (pid_t)atoi(tid);
+    seen->is_loading = seen->is_loading || (thread->tid == seen->pid && thread->state == 'D');
     seen->thread_count++;
     return 0;
 }
@@ -225,6 +228,16 @@ static int see_threads(const char *proc, struct launch_seen *seen)
     if (folder)
         closedir(folder);
     return rc;
+}
+
+/* "time on a CPU, time waiting for one, turns", where the kernel keeps these. */
+static void see_waiting(const char *proc, struct launch_seen *seen)
+{
+    char path[256], text[128];
+    snprintf(path, sizeof path, "%.128s/%d/schedstat", proc, (int)seen->pid);
+    if (read_file(path, text, sizeof text) <= 0 ||
+        sscanf(text, "%*u %" SCNu64, &seen->waited_ns) != 1)
+        seen->waited_ns = 0;
 }
 
 /* Calls @see with each line; what it returns ends that, unless it is 0. */
@@ -269,6 +282,7 @@ int launch_glance(const char *proc, pid_t pid, struct launch_seen *seen_out)
 {
     struct launch_seen seen = {.pid = pid};
     int rc = see_threads(proc, &seen);
+    see_waiting(proc, &seen);
     if (rc == 0)
         rc = see_lines(proc, "maps", &seen, see_mapping);
     if (rc == -EACCES || rc == -EPERM) /* another user's program: its threads can be seen still */

@@ -17,6 +17,7 @@ enum { LAUNCH_NAME_BYTES = 16, LAUNCH_POLICY_BYTES = 64, LAUNCH_BINDING_BYTES = 
 struct launch_seen_thread {
     pid_t tid;
     char name[LAUNCH_NAME_BYTES];
+    char state;               /* R, S, D (waits for a disk), ... */
     struct shmrt_bitmap cpus; /* that it may run on */
 };
 
@@ -42,12 +43,15 @@ struct launch_seen {
     struct launch_seen_pages *pages;
     struct launch_seen_mapping *mappings;
     size_t thread_count, thread_room, page_count, page_room, mapping_count, mapping_room;
-    uint64_t libraries;                 /* another number when other files are mapped */
-    int pages_error;                    /* of numa_maps: -ENOENT where the kernel has none */
+    uint64_t waited_ns; /* for a CPU, by the main thread, since its start; 0: unknown */
+    bool is_loading;    /* the main thread waits for a disk */
+    uint64_t libraries; /* another number when other files are mapped */
+    int pages_error;    /* of numa_maps: -ENOENT where the kernel has none */
     char binding[LAUNCH_BINDING_BYTES]; /* variables by which OpenMP binds threads; or "" */
 };
 
-/** Name and CPUs from the text of a status file; release cpus. -EINVAL: it is no such text. */
+/** Name, state and CPUs from the text of a status file; release cpus. -EINVAL: it is no such text.
+ */
 int launch_status_parse(const char *text, struct launch_seen_thread *thread_out) SHMRT_WARN_UNUSED;
 
 /** One line of maps. Whether it is a segment or a pool; @file_out: the file's name or "". */

@@ -41,8 +41,9 @@ struct crew {
 struct rank {
     pid_t pid; /* 0: not started, or ended */
     bool was_started, is_judged;
-    int64_t changed_ns;
-    uint64_t print, judged_print;
+    int64_t quiet_ns; /* since anything changed, less what it waited for a CPU or a disk */
+    uint64_t waited_ns;
+    uint64_t print, judged_print, libraries, shown_libraries;
     struct launch_judgement judgement;
     unsigned told; /* a bit for each kind of finding */
 };
@@ -51,7 +52,7 @@ struct launch_watch {
     const struct shmrt_plan *plan;
     const char *proc;
     struct launch_watch_listener listener;
-    int64_t started_ns, next_look_ns;
+    int64_t started_ns, glanced_ns, next_look_ns, next_table_ns;
     bool is_reported, told_unreadable;
     struct rank ranks[SHMRT_MAX_RANKS];
     struct crew crews[SHMRT_MAX_RANKS];
@@ -96,7 +97,7 @@ void launch_watch_rank_started(struct launch_watch *w, int rank, pid_t pid, int6
     if (w->is_reported || w->started_ns == 0) /* the first one of this attempt */
         w->started_ns = now_ns;
     w->is_reported = false;
-    w->ranks[rank] = (struct rank){.pid = pid, .was_started = true, .changed_ns = now_ns};
+    w->ranks[rank] = (struct rank){.pid = pid, .was_started = true};
 }
 
 void launch_watch_rank_ended(struct launch_watch *w, int rank)
@@ -161,6 +162,28 @@ static uint64_t print_of(const struct crew *crew)
     return print;
 }
 
+/* What a rank has done since the last glance, @passed_ns ago. */
+static void compare(struct rank *rank, const struct crew *crew, int64_t passed_ns)
+{
+    uint64_t print = print_of(crew), libraries = 0, waited_ns = 0;
+    bool is_loading = false;
+    for (size_t p = 0; p < crew->count; p++) {
+        libraries = mix(libraries, crew->list[p].libraries);
+        is_loading = is_loading || crew->list[p].is_loading;
+        if (crew->list[p].waited_ns > waited_ns)
+            waited_ns = crew->list[p].waited_ns;
+    }
+    int64_t waited_now_ns =
+        waited_ns > rank->waited_ns ? (int64_t)(waited_ns - rank->waited_ns) : 0;
+    if (print != rank->print)
+        rank->quiet_ns = 0;
+    else if (!is_loading && passed_ns > waited_now_ns)
+        rank->quiet_ns += passed_ns - waited_now_ns;
+    rank->print = print;
+    rank->libraries = libraries;
+    rank->waited_ns = waited_ns;
+}
+
 static void glance_at_all(struct launch_watch *w, int64_t now_ns)
 {
     struct launch_process *all = NULL;
@@ -171,20 +194,17 @@ static void glance_at_all(struct launch_watch *w, int64_t now_ns)
             glance(w, &w->crews[rank], all[i].pid);
     }
     free(all);
-    for (size_t i = 0; i < w->plan->rank_count; i++) {
-        uint64_t print = print_of(&w->crews[i]);
-        if (print != w->ranks[i].print)
-            w->ranks[i].changed_ns = now_ns;
-        w->ranks[i].print = print;
-    }
+    for (size_t i = 0; i < w->plan->rank_count; i++)
+        compare(&w->ranks[i], &w->crews[i], now_ns - w->glanced_ns);
+    w->glanced_ns = now_ns;
 }
 
-static bool is_settled(const struct launch_watch *w, size_t index, int64_t now_ns)
+static bool is_settled(const struct launch_watch *w, size_t index)
 {
     bool has_met = false;
     for (size_t p = 0; p < w->crews[index].count; p++)
         has_met = has_met || w->crews[index].list[p].mapping_count > 0;
-    return now_ns - w->ranks[index].changed_ns >= ms(has_met ? QUIET_MET_MS : QUIET_MS);
+    return w->ranks[index].quiet_ns >= ms(has_met ? QUIET_MET_MS : QUIET_MS);
 }
 
 static bool is_time_to_look(const struct launch_watch *w, int64_t now_ns)
@@ -196,8 +216,8 @@ static bool is_time_to_look(const struct launch_watch *w, int64_t now_ns)
         if (!rank->pid)
             continue;
         running++;
-        unsettled += !is_settled(w, i, now_ns);
-        changed += rank->print != rank->judged_print && is_settled(w, i, now_ns);
+        unsettled += !is_settled(w, i);
+        changed += rank->print != rank->judged_print && is_settled(w, i);
     }
     if (running == 0)
         return false;
@@ -269,7 +289,7 @@ static void tell_missed(struct launch_watch *w)
         shmrt_bitmap_count(&ranks) == 1 ? "" : "s", list);
 }
 
-static void tell_first(struct launch_watch *w, int64_t now_ns)
+static void tell_table(struct launch_watch *w, int64_t now_ns)
 {
     const struct launch_judgement *judgements[SHMRT_MAX_RANKS];
     size_t judged = 0, findings = 0;
@@ -278,20 +298,31 @@ static void tell_first(struct launch_watch *w, int64_t now_ns)
         judgements[i] = is_judged ? &w->ranks[i].judgement : NULL;
         judged += is_judged;
         findings += is_judged ? w->ranks[i].judgement.finding_count : 0;
+        w->ranks[i].shown_libraries = w->ranks[i].libraries;
     }
     say(w, "--verify: %zu rank%s, %.1f s after the start", judged, judged == 1 ? "" : "s",
         (double)(now_ns - w->started_ns) / 1e9);
     launch_words_table(judgements, w->plan->rank_count, w->listener.say, w->listener.context);
-    tell_missed(w);
+    if (!w->is_reported)
+        tell_missed(w);
     if (judged == w->plan->rank_count && findings == 0)
         say(w, "all threads and pages are where the plan says");
+    w->next_table_ns = now_ns + (now_ns - w->started_ns);
+}
+
+static bool wants_table(const struct launch_watch *w, int64_t now_ns)
+{
+    size_t changed = 0;
+    for (size_t i = 0; i < w->plan->rank_count; i++)
+        changed += w->ranks[i].pid && w->ranks[i].libraries != w->ranks[i].shown_libraries;
+    return !w->is_reported || (changed && now_ns >= w->next_table_ns);
 }
 
 static void tell(struct launch_watch *w, int64_t now_ns)
 {
     char when[64] = "";
-    if (!w->is_reported)
-        tell_first(w, now_ns);
+    if (wants_table(w, now_ns))
+        tell_table(w, now_ns);
     else
         snprintf(when, sizeof when,
                  "--verify, %.0f s after the start: ", (double)(now_ns - w->started_ns) / 1e9);

@@ -3,8 +3,10 @@
  * verify_watch.h - when to look at the ranks of a job, and what to tell of it
  *
  * A rank is settled when its libraries, threads and masks have been the same for a second, or a
- * quarter of one when it has met the others already. The first look, and the table, come when all
- * are; later ones tell only what is new.
+ * quarter of one when it has met the others already; time in which it waited for a CPU or a disk
+ * does not count. The first look, and the table, come when all are. Later looks tell what is new,
+ * and give the table again when other files have been mapped, at most as often as the time since
+ * the start doubles.
  */
 #ifndef LAUNCH_VERIFY_WATCH_H
 #define LAUNCH_VERIFY_WATCH_H

@@ -126,7 +126,7 @@ static void variables_that_bind_openmp_are_found(void **state)
 {
     (void)state;
     char binding[LAUNCH_BINDING_BYTES];
-    static const char both[] = "HOME=/\0OMP_PROC_BIND=true\0OMP_PLACES=cores\0";
+    static const char both[] = "HOME=/\0OMP_PLACES=cores\0OMP_PROC_BIND=true\0";
     static const char off[] = "OMP_PLACES=cores\0OMP_PROC_BIND=FALSE\0";
     static const char others[] = "OMP_NUM_THREADS=4\0XOMP_PLACES=1\0OMP_PLACES=\0";
     launch_environ_parse(both, sizeof both - 1, binding);
@@ -426,6 +426,57 @@ static void what_changes_later_is_told(void **state)
     assert_int_equal(tree->line_count, 7);
 }
 
+static void what_is_mapped_later_gives_the_table_again(void **state)
+{
+    struct tree *tree = *state;
+    int64_t now_ns = 1;
+    start_both(tree);
+    step_until(tree, &now_ns, 3000);
+    assert_int_equal(tree->line_count, 5);
+    put(tree, FIRST, "maps", "7f0-7ff r--p 00000000 08:01 78 /srv/weights.safetensors\n");
+    put_thread(tree, FIRST, FIRST + 1000, "0-4");
+    step_until(tree, &now_ns, 9000);
+    assert_int_equal(tree->line_count, 10);
+    assert_string_equal(tree->lines[7],
+                        "   0          1        2    1  8 KiB          0         0          0");
+    assert_true(was_told(tree, "rank 0: 1 thread may run on CPUs outside of the planned 0-3"));
+    put(tree, FIRST, "maps", "7f0-7ff r--p 00000000 08:01 79 /usr/lib/liblate.so\n");
+    step_until(tree, &now_ns, 9500);
+    assert_int_equal(tree->line_count, 10);
+}
+
+/* It gets a tenth of a CPU, so a second of its own takes ten of ours. */
+static void a_rank_that_waits_for_a_cpu_is_not_settled(void **state)
+{
+    struct tree *tree = *state;
+    int64_t now_ns = 1;
+    start_both(tree);
+    while (now_ns < INT64_C(15000000000)) {
+        char text[64];
+        snprintf(text, sizeof text, "%lld %lld 9\n", (long long)(now_ns / 10),
+                 (long long)(now_ns / 10 * 9));
+        put(tree, SECOND, "schedstat", text);
+        now_ns = launch_watch_step(tree->watch, now_ns);
+        if (now_ns < INT64_C(9000000000))
+            assert_int_equal(tree->line_count, 0);
+    }
+    assert_int_equal(tree->line_count, 5);
+}
+
+static void a_rank_that_waits_for_a_disk_is_not_settled(void **state)
+{
+    struct tree *tree = *state;
+    int64_t now_ns = 1;
+    start_both(tree);
+    put(tree, SECOND, "task/2000000002/status",
+        "Name:\tpython\nState:\tD (disk sleep)\nCpus_allowed_list:\t4-7\n");
+    step_until(tree, &now_ns, 5000);
+    assert_int_equal(tree->line_count, 0);
+    put_thread(tree, SECOND, SECOND, "4-7");
+    step_until(tree, &now_ns, 7000);
+    assert_int_equal(tree->line_count, 5);
+}
+
 static void children_and_segments_count_with_their_rank(void **state)
 {
     struct tree *tree = *state;
@@ -542,6 +593,9 @@ int main(void)
         cmocka_unit_test(amounts_are_short),
         TREE_TEST(a_settled_job_is_told_of_once),
         TREE_TEST(what_changes_later_is_told),
+        TREE_TEST(what_is_mapped_later_gives_the_table_again),
+        TREE_TEST(a_rank_that_waits_for_a_cpu_is_not_settled),
+        TREE_TEST(a_rank_that_waits_for_a_disk_is_not_settled),
         TREE_TEST(children_and_segments_count_with_their_rank),
         TREE_TEST(a_kernel_without_numa_is_told_once),
         TREE_TEST(ranks_that_were_too_quick_are_named),
