@@ -4,6 +4,7 @@
 import errno
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,12 +39,16 @@ class Verified:
         self.folder = launcher.folder
         self.process = launcher.start("--verify", *words, **options)
         self.lines: list[str] = []
+        self.limit = threading.Timer(LIMIT_S, self.process.kill)  # ends the wait for a line too
+        self.limit.daemon = True
+        self.limit.start()
 
     def until(self, words: str) -> str:
         while line := self.process.stderr.readline():
             self.lines.append(line.rstrip())
             if words in line:
                 return line
+        self.limit.cancel()
         raise AssertionError(f"{words!r} is not in {self.lines}")
 
     def table(self) -> list[list[str]]:
@@ -54,6 +59,7 @@ class Verified:
     def end(self) -> int:
         (self.folder / "end").touch()
         _, err = self.process.communicate(timeout=LIMIT_S)
+        self.limit.cancel()
         self.lines += err.splitlines()
         return self.process.returncode
 
@@ -149,3 +155,4 @@ def test_the_process_that_looks_dies_with_the_launcher(launcher):
     looker(launcher)
     job.process.kill()
     eventually(lambda: not launcher.relatives(), "nothing is left")
+    assert job.end() == -signal.SIGKILL
