@@ -97,10 +97,11 @@ def listed(numbers) -> str:
 
 
 @st.composite
-def requests(draw) -> Request:
+def requests(draw, always: frozenset[str] = frozenset()) -> Request:
+    """Some options of all, and those that are @always there."""
     machine = draw(machines)
     some_cpus = st.sets(st.integers(0, machine.cpu_count + 2), min_size=1).map(listed)
-    some_nodes = st.sets(st.integers(0, max(machine.nodes_with_cpus) + 2), min_size=1).map(listed)
+    some_nodes = st.sets(st.integers(0, max(machine.nodes_with_cpus) + 1), min_size=1).map(listed)
     possible = {
         "ranks": st.integers(1, RANKS_MAX),
         "per": st.sampled_from(["spread", "socket", "numa", "l3", "core"]),
@@ -113,7 +114,8 @@ def requests(draw) -> Request:
         "tier": st.sampled_from(["dram", "hbm", "cxl", "any"]),
         "rank-order": st.sampled_from(["near", "cyclic"]),
     }
-    chosen = draw(st.sets(st.sampled_from(sorted(possible)), max_size=4)) | {draw(st.sampled_from(["ranks", "per"]))}
+    chosen = draw(st.sets(st.sampled_from(sorted(possible)), max_size=6)) if not always else set()
+    chosen |= always | {draw(st.sampled_from(["ranks", "per"]))}
     options = {name: str(draw(possible[name])) for name in sorted(chosen)}
     return Request(machine, options, draw(st.sets(st.sampled_from(sorted(chosen)))))
 
@@ -211,6 +213,12 @@ def test_any_request_has_a_sound_plan_or_a_reason(tmp_path_factory, request):
     check(request, tmp_path_factory.getbasetemp())
 
 
+@settings(max_examples=150, derandomize=True, **COMMON)
+@given(request=requests(frozenset({"nodes", "tier", "mem"})))
+def test_any_request_for_memory_has_a_sound_plan_or_a_reason(tmp_path_factory, request):
+    check(request, tmp_path_factory.getbasetemp())
+
+
 @settings(max_examples=60, derandomize=True, **COMMON)
 @given(machine=machines, ranks=st.integers(1, RANKS_MAX))
 def test_a_number_of_ranks_alone_is_never_refused(tmp_path_factory, machine, ranks):
@@ -221,6 +229,6 @@ def test_a_number_of_ranks_alone_is_never_refused(tmp_path_factory, machine, ran
 
 @pytest.mark.long
 @settings(max_examples=10_000, print_blob=True, **COMMON)
-@given(request=requests())
+@given(request=requests() | requests(frozenset({"nodes", "tier", "mem"})))
 def test_many_requests_have_a_sound_plan_or_a_reason(tmp_path_factory, request):
     check(request, tmp_path_factory.getbasetemp())
