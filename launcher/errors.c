@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,9 +104,22 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     return 0;
 }
 
+/* Of a job without errors: folders only, whose names are known. */
+static bool remove_empty(const struct launch_job *job)
+{
+    char attempt[PATH_MAX], rank[PATH_MAX + 32];
+    snprintf(attempt, sizeof attempt, "%s/%zu", job->error_dir, job->attempt);
+    for (size_t i = 0; i < job->plan->rank_count; i++) {
+        snprintf(rank, sizeof rank, "%s/%zu", attempt, i);
+        (void)rmdir(rank);
+    }
+    (void)rmdir(attempt);
+    return rmdir(job->error_dir) == 0 || errno == ENOENT;
+}
+
 void launch_errors_remove(const struct launch_job *job)
 {
-    if (job->error_dir)
+    if (job->error_dir && !remove_empty(job))
         (void)nftw(job->error_dir, remove_one, FOLDERS_OPEN, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
