@@ -110,7 +110,8 @@ static _Noreturn void run_process(const struct launch_job *job, pid_t parent, in
     socket = close_others(socket);
     prctl(PR_SET_NAME, "shm-verify");
     const struct launch_watch_listener listener = {say_up, tell_breach, &socket};
-    struct launch_watch *watch = launch_watch_create(job->plan, "/proc", &listener);
+    struct launch_watch *watch =
+        launch_watch_create(job->plan, job->first_rank, "/proc", &listener);
     if (watch)
         watch_job(watch, socket);
     launch_watch_destroy(watch);

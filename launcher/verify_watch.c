@@ -50,6 +50,7 @@ struct rank {
 
 struct launch_watch {
     const struct shmrt_plan *plan;
+    size_t first_rank;
     const char *proc;
     struct launch_watch_listener listener;
     int64_t started_ns, glanced_ns, next_look_ns, next_table_ns;
@@ -83,12 +84,14 @@ static void say(struct launch_watch *w, const char *format, ...)
     w->listener.say(w->listener.context, line);
 }
 
-struct launch_watch *launch_watch_create(const struct shmrt_plan *plan, const char *proc,
+struct launch_watch *launch_watch_create(const struct shmrt_plan *plan, size_t first_rank,
+                                         const char *proc,
                                          const struct launch_watch_listener *listener)
 {
     struct launch_watch *w = calloc(1, sizeof *w);
     if (w)
-        *w = (struct launch_watch){.plan = plan, .proc = proc, .listener = *listener};
+        *w = (struct launch_watch){
+            .plan = plan, .first_rank = first_rank, .proc = proc, .listener = *listener};
     return w;
 }
 
@@ -243,7 +246,7 @@ static void judge_all(struct launch_watch *w)
         if (crew->count == 0)
             continue;
         size_t count = launch_segments_count(&segments, crew->list, crew->count, pages, NODES_MOST);
-        launch_judge(&w->plan->ranks[i], i, crew->list, crew->count, pages, count,
+        launch_judge(&w->plan->ranks[i], w->first_rank + i, crew->list, crew->count, pages, count,
                      &w->ranks[i].judgement);
         w->ranks[i].is_judged = true;
         w->ranks[i].judged_print = w->ranks[i].print;
@@ -273,20 +276,21 @@ static void tell_findings(struct launch_watch *w, size_t index, const char *when
 
 static void tell_missed(struct launch_watch *w)
 {
-    uint64_t missed = 0;
     char list[256];
-    const struct shmrt_bitmap ranks = {.bits = SHMRT_MAX_RANKS, .words = &missed};
-    _Static_assert(SHMRT_MAX_RANKS <= 64, "a rank has a bit in one word");
-    for (size_t i = 0; i < w->plan->rank_count; i++)
+    size_t bits = w->first_rank + w->plan->rank_count;
+    struct shmrt_bitmap missed = {.bits = bits, .words = calloc(bits / 64 + 1, sizeof(uint64_t))};
+    for (size_t i = 0; i < w->plan->rank_count && missed.words; i++)
         if (w->ranks[i].was_started && !w->ranks[i].is_judged)
-            missed |= UINT64_C(1) << i;
-    if (!missed)
-        return;
-    shmrt_bitmap_format(&ranks, list, sizeof list);
-    say(w,
-        "--verify: rank%s %s ended before the look, for which libraries and threads have to stay "
-        "the same for a second",
-        shmrt_bitmap_count(&ranks) == 1 ? "" : "s", list);
+            missed.words[(w->first_rank + i) / 64] |= UINT64_C(1) << (w->first_rank + i) % 64;
+    size_t count = missed.words ? shmrt_bitmap_count(&missed) : 0;
+    if (count) {
+        shmrt_bitmap_format(&missed, list, sizeof list);
+        say(w,
+            "--verify: rank%s %s ended before the look, for which libraries and threads have to "
+            "stay the same for a second",
+            count == 1 ? "" : "s", list);
+    }
+    shmrt_bitmap_free(&missed);
 }
 
 static void tell_table(struct launch_watch *w, int64_t now_ns)
@@ -302,7 +306,8 @@ static void tell_table(struct launch_watch *w, int64_t now_ns)
     }
     say(w, "--verify: %zu rank%s, %.1f s after the start", judged, judged == 1 ? "" : "s",
         (double)(now_ns - w->started_ns) / 1e9);
-    launch_words_table(judgements, w->plan->rank_count, w->listener.say, w->listener.context);
+    launch_words_table(judgements, w->plan->rank_count, w->first_rank, w->listener.say,
+                       w->listener.context);
     if (!w->is_reported)
         tell_missed(w);
     if (judged == w->plan->rank_count && findings == 0)

@@ -17,15 +17,21 @@
 
 struct launch_watch;
 
-/** Who hears of it. */
+/** Who hears of it. Ranks are counted from 0 here, as in the plan. */
 struct launch_watch_listener {
     void (*say)(void *context, const char *line);
     void (*breach)(void *context, int rank); /* it is not where the plan demands it to be */
     void *context;
 };
 
-/** @proc: "/proc", kept by reference. NULL: no memory. */
-struct launch_watch *launch_watch_create(const struct shmrt_plan *plan, const char *proc,
+/**
+ * launch_watch_create - @plan and @proc ("/proc") are kept by reference
+ * @first_rank: the number that words give to the plan's rank 0
+ *
+ * Return: NULL when there is no memory.
+ */
+struct launch_watch *launch_watch_create(const struct shmrt_plan *plan, size_t first_rank,
+                                         const char *proc,
                                          const struct launch_watch_listener *listener);
 
 /** A rank's process has started, perhaps again. */

@@ -64,7 +64,7 @@ static void put(cells row, const size_t widths[COLUMNS],
 }
 
 void launch_words_table(const struct launch_judgement *const *judgements, size_t count,
-                        void (*say)(void *context, const char *line), void *context)
+                        size_t first, void (*say)(void *context, const char *line), void *context)
 {
     cells titles = {"rank", "processes", "threads",  "off",
                     "heap", "elsewhere", "segments", "elsewhere"};
@@ -72,12 +72,12 @@ void launch_words_table(const struct launch_judgement *const *judgements, size_t
     size_t widths[COLUMNS] = {0};
     widen(titles, widths);
     for (size_t i = 0; i < count; i++) {
-        fill(judgements[i], i, row);
+        fill(judgements[i], first + i, row);
         widen(row, widths);
     }
     put(titles, widths, say, context);
     for (size_t i = 0; i < count; i++) {
-        fill(judgements[i], i, row);
+        fill(judgements[i], first + i, row);
         put(row, widths, say, context);
     }
 }

@@ -15,9 +15,10 @@ void launch_words_bytes(uint64_t bytes, char *text_out, size_t room);
 /**
  * launch_words_table - what was seen, a line a rank below a line of titles
  * @judgements: NULL for a rank that was not looked at
+ * @first:      the number of the first of them
  * @say:        takes each line
  */
 void launch_words_table(const struct launch_judgement *const *judgements, size_t count,
-                        void (*say)(void *context, const char *line), void *context);
+                        size_t first, void (*say)(void *context, const char *line), void *context);
 
 #endif

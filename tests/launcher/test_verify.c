@@ -343,7 +343,7 @@ static int plant(void **state)
     tree->ranks[1] = planned("4-7", "1", "1", SHMRT_MEMORY_BIND, 1);
     tree->plan = (struct shmrt_plan){.rank_count = 2, .ranks = tree->ranks};
     const struct launch_watch_listener listener = {hear, hear_breach, tree};
-    tree->watch = launch_watch_create(&tree->plan, tree->proc, &listener);
+    tree->watch = launch_watch_create(&tree->plan, 0, tree->proc, &listener);
     assert_non_null(tree->watch);
     *state = tree;
     return 0;
@@ -544,6 +544,26 @@ static void a_job_that_was_too_quick_is_named(void **state)
     assert_true(was_told(tree, "--verify: ranks 0-1 ended before the look"));
 }
 
+static void ranks_of_the_second_machine_have_their_own_numbers(void **state)
+{
+    struct tree *tree = *state;
+    const struct launch_watch_listener listener = {hear, hear_breach, tree};
+    int64_t now_ns = 1;
+    launch_watch_destroy(tree->watch);
+    tree->watch = launch_watch_create(&tree->plan, 126, tree->proc, &listener);
+    assert_non_null(tree->watch);
+    start_both(tree);
+    put_thread(tree, SECOND, SECOND, "0");
+    step_until(tree, &now_ns, 500);
+    launch_watch_rank_ended(tree->watch, 0);
+    step_until(tree, &now_ns, 3000);
+    assert_string_equal(tree->lines[2],
+                        " 126          -        -    -      -          -         -          -");
+    assert_true(was_told(tree, "--verify: rank 126 ended before the look"));
+    assert_true(was_told(tree, "rank 127: 1 thread may run on CPUs outside of the planned 4-7"));
+    assert_int_equal(tree->breaches, 1);
+}
+
 static void a_job_that_never_settles_is_looked_at_all_the_same(void **state)
 {
     struct tree *tree = *state;
@@ -600,6 +620,7 @@ int main(void)
         TREE_TEST(a_kernel_without_numa_is_told_once),
         TREE_TEST(ranks_that_were_too_quick_are_named),
         TREE_TEST(a_job_that_was_too_quick_is_named),
+        TREE_TEST(ranks_of_the_second_machine_have_their_own_numbers),
         TREE_TEST(a_job_that_never_settles_is_looked_at_all_the_same),
         TREE_TEST(a_rank_that_starts_again_is_looked_at_again),
     };
