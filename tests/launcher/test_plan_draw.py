@@ -4,6 +4,8 @@
 import json
 import os
 import re
+import resource
+import signal
 import stat
 from collections import Counter
 from pathlib import Path
@@ -27,6 +29,8 @@ MACHINES = [
     ("pack:2 numa:8 l3:4 core:2 pu:8", 7),
     ("numa:16 core:1 pu:1", 4),
     ("pack:2 [numa(memory=64GB)] [numa(memory=16GB)] core:56 pu:2", 6),
+    ("pack:2 [numa(memory=64GB)] [numa(memory=16GB)] [numa(memory=32GB)] core:3 pu:1", 2),
+    ("pack:2 numa:16 core:2 pu:1", 64),
 ]
 MACHINES += [(path.name, 1 + index % 12) for index, path in enumerate(sorted(TOPOLOGIES.glob("*.xml")))]
 
@@ -62,7 +66,8 @@ def test_any_machine(launcher, topology, ranks):
     cores = drawing.kind("core")
     assert len(cores) == whole["machine"]["cores"]
     assert len(drawing.kind("package")) == whole["machine"]["packages"]
-    assert not [(a, b) for i, a in enumerate(cores) for b in cores[:i] if a.overlaps(b)]
+    for boxes in (cores, [*drawing.kind("node"), *drawing.kind("memory")], drawing.kind("package")):
+        assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
 
     for thing in [*drawing.boxes, *drawing.texts]:
         assert drawing.page.holds(thing), thing
@@ -92,6 +97,8 @@ def check_ranks(drawing, whole):
     assert legend == [colours[rank["rank"]] for rank in whole["ranks"]]
     for core in drawing.kind("core"):
         cpus = name_of_a_core(drawing, core)
+        if core.rank is not None and core.right - core.left >= 16:
+            assert [text.words for text in drawing.inside(core) if text.is_bold] == [str(core.rank)]
         if core.rank is not None and cpus:
             assert cpus & members(whole["ranks"][core.rank]["cpus"])
             assert not any(cpus & members(rank["cpus"]) for rank in whole["ranks"] if rank["rank"] != core.rank)
@@ -248,6 +255,18 @@ def test_what_cannot_be_written_starts_nothing(launcher, tmp_path, path, said):
     assert result.returncode == 125
     assert said in result.stderr and result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_keeps_the_old_file(launcher, tmp_path):
+    def allow_little():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    (tmp_path / "x.svg").write_text("old")
+    result = launcher.run("plan", "-n", "1", "--draw", "x.svg", preexec_fn=allow_little)
+    assert result.returncode == 125
+    assert "--draw: x.svg can't be written: File too large" in result.stderr
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x.svg", "old")]
 
 
 @pytest.mark.parametrize(

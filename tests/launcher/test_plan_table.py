@@ -43,6 +43,7 @@ def test_long_lists_go_on_in_the_next_line(launcher):
     at = rows[0].index("CPUs")
     cells = [row[at:].split(" ")[0] for row in rows[1:]]
     assert len(cells) > 4
+    assert sum(not cell.endswith(",") for cell in cells) == 2, "only a list's last line ends without a comma"
     assert "".join(cells) == IN_TURN.replace(",1,", "1,")  # no comma after rank 0's last
 
 
