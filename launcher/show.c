@@ -2,6 +2,7 @@
 /* show.c - the words that table, JSON and drawing share. */
 #include "show.h"
 
+#include <ctype.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,9 +83,18 @@ static const char *plural(size_t count)
     return count == 1 ? "" : "s";
 }
 
+const char *launch_machine_name(const struct launch_shown *shown)
+{
+    if (shown->options->topology)
+        return shown->options->topology;
+    return shown->machine->is_here ? "this machine"
+                                   : "the machine of HWLOC_XMLFILE or HWLOC_SYNTHETIC";
+}
+
 void launch_put_machine(const struct launch_shown *shown, FILE *out)
 {
-    fprintf(out, "%s: ", shown->options->topology ? shown->options->topology : "This machine");
+    const char *name = launch_machine_name(shown);
+    fprintf(out, "%c%s: ", shown->options->topology ? *name : toupper(*name), name + 1);
     launch_put_parts(shown, out);
 }
 

@@ -25,6 +25,9 @@ enum { LAUNCH_PAPER_WIDTH = 100, LAUNCH_WIDTH_MAX = 512 };
 /** How many columns @fd's terminal has; LAUNCH_PAPER_WIDTH where it is none. */
 size_t launch_terminal_width(int fd);
 
+/** What --topology says, or which machine it is without. */
+const char *launch_machine_name(const struct launch_shown *shown);
+
 /** The machine in one sentence without an end: its name, what it has, what may be used. */
 void launch_put_machine(const struct launch_shown *shown, FILE *out);
 

@@ -62,10 +62,10 @@ static void put_note(struct page *page, int size, const char *note)
 }
 
 /* The name of a file without its folders, which say nothing about the machine. */
-static const char *machine_name(const struct launch_options *options)
+static const char *short_name(const struct launch_shown *shown)
 {
-    const char *slash = options->topology ? strrchr(options->topology, '/') : NULL;
-    return slash ? slash + 1 : options->topology ? options->topology : "this machine";
+    const char *slash = shown->options->topology ? strrchr(shown->options->topology, '/') : NULL;
+    return slash ? slash + 1 : launch_machine_name(shown);
 }
 
 static void put_title(struct page *page)
@@ -73,7 +73,7 @@ static void put_title(struct page *page)
     const struct launch_shown *shown = page->drawing->shown;
     struct svg_text text = {DRAW_MARGIN, page->y + 11, 18, SVG_LEFT, "font-weight=\"bold\""};
     int room = page->width - 2 * DRAW_MARGIN;
-    char *words = NULL, *name = launch_utf8(machine_name(shown->options));
+    char *words = NULL, *name = launch_utf8(short_name(shown));
     size_t bytes = 0, ranks = shown->plan->rank_count;
     if (name && asprintf(&words, "%zu rank%s on %s", ranks, ranks == 1 ? "" : "s", name) >= 0) {
         svg_put_text(page->out, text, room, words);

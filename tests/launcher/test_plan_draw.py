@@ -176,6 +176,33 @@ def test_distances(launcher):
     assert not [text for text in draw(launcher, "-n", "1", "--topology", "core:2").texts if text.kind]
 
 
+def test_a_matrix_that_is_wider_than_the_machine(launcher, tmp_path):
+    """One core, with a score of memories beside its own."""
+    count = 21
+    sets = 'cpuset="0x1" complete_cpuset="0x1" nodeset="0x1fffff" complete_nodeset="0x1fffff"'
+    nodes = "".join(
+        f'<object type="NUMANode" os_index="{i}" local_memory="1073741824" cpuset="0x1" complete_cpuset="0x1" '
+        f'nodeset="{1 << i:#x}" complete_nodeset="{1 << i:#x}" gp_index="{i + 9}"/>'
+        for i in range(count)
+    )
+    figures = " ".join("10" if i == j else "20" for i in range(count) for j in range(count)) + " "
+    indexes = " ".join(map(str, range(count))) + " "
+    (tmp_path / "x.xml").write_text(
+        f'<topology version="2.0"><object type="Machine" os_index="0" {sets} gp_index="1" '
+        'allowed_cpuset="0x1" allowed_nodeset="0x1fffff">'
+        f'<object type="Package" os_index="0" {sets} gp_index="2">{nodes}'
+        f'<object type="Core" os_index="0" {sets} gp_index="3"><object type="PU" os_index="0" {sets} gp_index="4"/>'
+        "</object></object></object>"
+        f'<distances2 type="NUMANode" nbobjs="{count}" kind="5" name="NUMALatency" indexing="os">'
+        f'<indexes length="{len(indexes)}">{indexes}</indexes>'
+        f'<u64values length="{len(figures)}">{figures}</u64values></distances2></topology>'
+    )
+    drawing = draw(launcher, "-n", "1", "--topology", str(tmp_path / "x.xml"))
+    assert len([text for text in drawing.texts if text.kind == "distance"]) == count**2
+    assert len(drawing.kind("memory")) == count - 1
+    assert all(drawing.page.holds(thing) for thing in [*drawing.boxes, *drawing.texts])
+
+
 def test_nothing_but_shapes_and_texts(launcher):
     """It may be shown on any page: no script, no link, nothing from elsewhere."""
     result = launcher.run("plan", "-n", "2", "--topology", SERVER, "--draw", "-")

@@ -110,6 +110,13 @@ def test_threads_that_the_user_has_set(launcher):
     assert "note: OMP_NUM_THREADS=3 is set and stays; the plan would set 8 for rank 0" in text
 
 
+def test_a_machine_that_the_environment_names(launcher):
+    text = table(launcher, "-n", "1", env={"HWLOC_SYNTHETIC": SERVER})
+    assert text.startswith("The machine of HWLOC_XMLFILE or HWLOC_SYNTHETIC: 2 packages, 4 NUMA nodes")
+    drawn = launcher.run("plan", "-n", "1", "--draw", "-", env={"HWLOC_SYNTHETIC": SERVER}).stdout
+    assert ">1 rank on the machine of HWLOC_XMLFILE" in drawn
+
+
 def test_report_is_the_same_on_standard_error(launcher):
     shown = table(launcher, "-n", "1").splitlines()
     result = launcher.run("-n", "1", "--report", "echo", "hello")
