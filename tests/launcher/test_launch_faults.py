@@ -64,6 +64,15 @@ class Scene:
             self.port = int(line.split()[-1]) if "port" in line else self.port
         return self
 
+    def is_port_free(self):
+        with socket.socket() as it:  # without SO_REUSEADDR: nobody else may have it
+            try:
+                it.bind(("", self.port))
+                it.listen()
+            except OSError:
+                return False
+        return True
+
     def keeper(self):
         (pid,) = (pid for pid, line in self.launcher.relatives().items() if line.startswith("shm-keeper"))
         return pid
@@ -75,9 +84,7 @@ class Scene:
         # Other programs of this machine may be at work there, so only names like ours count.
         left = [name for name in set(os.listdir("/dev/shm")) - self.shm if "shm-launch" in name or "shmrt" in name]
         assert not left
-        with socket.socket() as taken:  # without SO_REUSEADDR: nobody else may have it
-            taken.bind(("", self.port))
-            taken.listen()
+        eventually(self.is_port_free, "nobody holds the port", 20)
         return self.process.returncode, out, err
 
 
