@@ -16,11 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Without any L3 in the topology, the CPUs of a node count as one L3's. */
 static void copy_cpus(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
                       struct shmrt_machine *machine)
 {
-    bool has_l3 = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_L3CACHE) > 0;
     for (size_t i = 0; i < machine->cpu_count; i++) {
         hwloc_obj_t cpu = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PU, (unsigned)i);
         size_t node = shmrt_machine_home_node(topology, cpu->os_index);
@@ -28,12 +26,22 @@ static void copy_cpus(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
         machine->cpus[i] = (struct shmrt_machine_cpu){
             .number = cpu->os_index,
             .core = shmrt_position_above(topology, HWLOC_OBJ_CORE, cpu, i),
-            .l3 = has_l3 ? shmrt_position_above(topology, HWLOC_OBJ_L3CACHE, cpu, 0) : node,
+            .l3 = shmrt_position_above(topology, HWLOC_OBJ_L3CACHE, cpu, 0),
             .node = node,
             .package = shmrt_position_above(topology, HWLOC_OBJ_PACKAGE, cpu, 0),
             .allowed = hwloc_bitmap_isset(allowed, cpu->os_index),
         };
     }
+}
+
+/* Without any L3 in the topology, the CPUs of a node count as one L3's. */
+static void number_missing_l3s(hwloc_topology_t topology, struct shmrt_machine *machine)
+{
+    if (hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_L3CACHE) > 0)
+        return;
+    for (size_t i = 0; i < machine->cpu_count; i++)
+        for (size_t node = 0; node < machine->cpus[i].node; node++)
+            machine->cpus[i].l3 += machine->nodes[node].has_cpus;
 }
 
 static void count_positions(struct shmrt_machine *machine)
@@ -82,6 +90,7 @@ static int copy_machine(hwloc_topology_t topology, struct shmrt_machine **machin
     machine->is_here = hwloc_topology_is_thissystem(topology);
     shmrt_machine_copy_nodes(topology, machine);
     copy_cpus(topology, allowed, machine);
+    number_missing_l3s(topology, machine);
     if (shmrt_machine_copy_distances(topology, machine) ||
         shmrt_machine_copy_kinds(topology, machine))
         goto err_alloc;

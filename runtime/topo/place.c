@@ -111,10 +111,32 @@ static int place_per(const struct shmrt_row *row, const struct shmrt_placement_r
     return 0;
 }
 
-/* Each node gets the ranks of its part of the row; within a node they take turns on its cores. */
-static void place_shared(const struct shmrt_row *row, struct shmrt_places *places)
+/* Of the cores from @begin to @end, the one that another rank disturbs least: one with a CPU to
+ * spare, then one with fewer ranks, then the first. */
+static size_t least_shared(const struct shmrt_row *row, size_t threads_per_core,
+                           const size_t *ranks_of, size_t begin, size_t end)
 {
-    size_t first_rank = 0, last_begin = SIZE_MAX;
+    size_t best = begin;
+    bool best_is_full = true;
+    for (size_t core = begin; core < end; core++) {
+        size_t cpus = row->cores[core].cpu_count;
+        if (threads_per_core && threads_per_core < cpus)
+            cpus = threads_per_core;
+        bool is_full = ranks_of[core] >= cpus;
+        if (is_full < best_is_full ||
+            (is_full == best_is_full && ranks_of[core] < ranks_of[best])) {
+            best = core;
+            best_is_full = is_full;
+        }
+    }
+    return best;
+}
+
+/* Each node gets the ranks of its part of the row; within a node they share its cores. */
+static void place_shared(const struct shmrt_row *row, const struct shmrt_placement_request *request,
+                         struct shmrt_places *places)
+{
+    size_t ranks_of[SHMRT_MAX_RANKS] = {0}; /* there are fewer cores than ranks */
     places->shared = true;
     for (size_t rank = 0; rank < places->ranks; rank++) {
         size_t begin = rank * row->count / places->ranks, end = begin + 1;
@@ -122,10 +144,8 @@ static void place_shared(const struct shmrt_row *row, struct shmrt_places *place
             begin--;
         while (end < row->count && row->borders[end] < SHMRT_BORDER_NODE)
             end++;
-        if (begin != last_begin)
-            first_rank = rank;
-        last_begin = begin;
-        size_t core = begin + (rank - first_rank) % (end - begin);
+        size_t core = least_shared(row, request->threads_per_core, ranks_of, begin, end);
+        ranks_of[core]++;
         places->slices[rank] = (struct shmrt_slice){.begin = core, .end = core + 1};
     }
 }
@@ -143,11 +163,12 @@ static int place_spread(const struct shmrt_row *row, const struct shmrt_placemen
                                request->cores_per_rank == 1 ? "" : "s",
                                request->ranks * request->cores_per_rank, row->count,
                                share ? "at most " : "", share ? share : row->count,
-                               share > 1    ? "cores a rank"
-                               : share == 1 ? "core a rank"
-                                            : "ranks or fewer");
+                               share > 1        ? "cores a rank"
+                               : share == 1     ? "core a rank"
+                               : row->count > 1 ? "ranks or fewer"
+                                                : "rank");
     if (share == 0) {
-        place_shared(row, places);
+        place_shared(row, request, places);
         return 0;
     }
     struct shmrt_split split = {

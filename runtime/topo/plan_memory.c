@@ -176,12 +176,13 @@ int shmrt_planner_check_tier(const struct shmrt_planner *p, struct shmrt_error *
     if (tier == SHMRT_TIER_ANY || list_tier(p, tier, true, &nodes))
         return 0;
     list_tiers(p, tiers, sizeof tiers);
-    if (list_tier(p, tier, false, &nodes))
+    size_t count = list_tier(p, tier, false, &nodes);
+    if (count)
         return shmrt_error_set(error_out, -EINVAL,
-                               "no %s is left: it is on NUMA nodes %s, which %s; there is %s",
-                               tier_name(tier), nodes.text,
-                               p->request->nodes ? "the request or the cgroup leaves out"
-                                                 : "the cgroup does not allow",
+                               "no %s is left: it is on NUMA node%s %s, %s; there is %s",
+                               tier_name(tier), count == 1 ? "" : "s", nodes.text,
+                               p->request->nodes ? "which the request or the cgroup leaves out"
+                                                 : "forbidden by the cgroup, or a GPU's own",
                                *tiers ? tiers : "no other");
     return shmrt_error_set(error_out, -EINVAL, "the machine has no %s: there is %s",
                            tier_name(tier), *tiers ? tiers : "no memory that may be used");

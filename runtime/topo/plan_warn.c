@@ -301,12 +301,31 @@ static int warn_idle(const struct shmrt_planner *p)
     return rc;
 }
 
+/* How many of the ranks that share cores can run at a time: SMT siblings serve one each. */
+static size_t count_running(const struct shmrt_planner *p)
+{
+    size_t running = 0;
+    for (size_t i = 0; i < p->places.ranks; i++) {
+        size_t cpus = shmrt_bitmap_count(&p->plan->ranks[i].cpus), before = 0;
+        for (size_t j = 0; j < i; j++)
+            before += p->places.slices[j].begin == p->places.slices[i].begin;
+        running += before < cpus;
+    }
+    return running;
+}
+
 static int warn_shared(const struct shmrt_planner *p)
 {
     if (!p->places.shared)
         return 0;
+    size_t ranks = p->places.ranks, cores = p->row.count, running = count_running(p);
+    if (running == ranks)
+        return warn(p->plan,
+                    "%zu ranks share %zu core%s: those on the same core have a CPU of it each, and "
+                    "slow each other down",
+                    ranks, cores, cores == 1 ? "" : "s");
     return warn(p->plan, "%zu ranks share %zu core%s and take turns: at most %zu can run at a time",
-                p->places.ranks, p->row.count, p->row.count == 1 ? "" : "s", p->row.count);
+                ranks, cores, cores == 1 ? "" : "s", running);
 }
 
 int shmrt_planner_warn(const struct shmrt_planner *p)

@@ -109,7 +109,7 @@ class Launcher:
 
 def told(stderr: str) -> str:
     """What was said, but for the state of this machine: few cores, or another job on them."""
-    of_machine = ("take turns", "where another job runs already")
+    of_machine = ("ranks share", "where another job runs already")
     return "\n".join(line for line in stderr.splitlines() if not any(words in line for words in of_machine))
 
 

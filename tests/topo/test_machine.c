@@ -60,7 +60,8 @@ static void memory_without_cpus_is_told_apart(void **state)
         assert_int_equal(machine->nodes[i].package, machine->nodes[i].number / 2);
     }
     for (size_t i = 0; i < machine->cpu_count; i++) /* no L3 is reported */
-        assert_int_equal(machine->cpus[i].l3, machine->cpus[i].node);
+        assert_int_equal(machine->cpus[i].l3, machine->cpus[i].package);
+    assert_int_equal(machine->l3_count, 2);
     shmrt_machine_destroy(machine);
 }
 

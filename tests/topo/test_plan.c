@@ -248,7 +248,14 @@ static const struct {
      "3  package 0  node 1  cores 2  cpus 4-5  memory 1  threads 1  segment 1  groups 1/0\n"
      "4  package 0  node 1  cores 3  cpus 6-7  memory 1  threads 1  segment 1  groups 1/0\n"
      "5  package 0  node 1  cores 2  cpus 4-5  memory 1  threads 1  segment 1  groups 1/0\n"
-     "note: 6 ranks share 4 cores and take turns: at most 4 can run at a time\n"},
+     "note: 6 ranks share 4 cores: those on the same core have a CPU of it each, and slow each other "
+     "down\n"},
+    {"pack:1 core:1 pu:2",
+     {.ranks = 3},
+     "0  package 0  node 0  cores 0  cpus 0-1  memory 0  threads 1  segment 0  groups 0/0\n"
+     "1  package 0  node 0  cores 0  cpus 0-1  memory 0  threads 1  segment 0  groups 0/0\n"
+     "2  package 0  node 0  cores 0  cpus 0-1  memory 0  threads 1  segment 0  groups 0/0\n"
+     "note: 3 ranks share 1 core and take turns: at most 2 can run at a time\n"},
     {DUAL,
      {.per = SHMRT_PLACE_PACKAGE},
      "0  package 0  node 0  cores 0-3  cpus 0-7  memory 0  threads 4  segment 0  groups 0/0\n"

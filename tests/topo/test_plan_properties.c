@@ -220,7 +220,7 @@ static void check_together(const struct trial *t)
     }
     free(owned);
     check(t, widest <= narrowest + 1, "shares that differ by more than a core");
-    check(t, !shared || is_warned_of(t, "take turns"), "shared in silence");
+    check(t, !shared || is_warned_of(t, "ranks share"), "shared in silence");
 }
 
 /* With the packages in turn, two neighbours are on one only when the others have no more ranks. */

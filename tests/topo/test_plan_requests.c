@@ -365,8 +365,8 @@ static void a_tier_has_to_be_allowed(void **state)
         "nearest one\n");
     machine->nodes[1].allowed = false;
     assert_plan(machine, &two,
-                "refused: no HBM is left: it is on NUMA nodes 1,3, which the cgroup does not "
-                "allow; there is DRAM (nodes 0,2)\n");
+                "refused: no HBM is left: it is on NUMA nodes 1,3, forbidden by the cgroup, or a "
+                "GPU's own; there is DRAM (nodes 0,2)\n");
     shmrt_machine_destroy(machine);
 }
 
