@@ -85,8 +85,8 @@ static void judge_narrow(const struct stray *stray, size_t rank,
             stray->binding);
     else
         add(finding->text, sizeof finding->text,
-            "; the program narrowed it (taskset, numactl, sched_setaffinity): leave that to "
-            "shm-launch");
+            "; the program narrowed it (taskset, numactl, sched_setaffinity), which is better left "
+            "to shm-launch, or the cgroup has lost CPUs");
 }
 
 static void judge_threads(const struct shmrt_plan_rank *planned, size_t rank,

@@ -127,10 +127,12 @@ static uint64_t maps_bytes(const struct launch_seen *seen)
 static uint64_t known_bytes(const struct launch_segments *segments, pid_t owner, size_t page_bytes)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < segments->count; i++)
-        for (size_t page = 0; page < segments->list[i].pages; page++)
-            if (segments->list[i].owner == owner && segments->list[i].nodes[page] != UNKNOWN)
+    for (size_t i = 0; i < segments->count; i++) {
+        const struct launch_segment *segment = &segments->list[i];
+        for (size_t page = 0; page < segment->pages && segment->owner == owner; page++)
+            if (segment->nodes[page] != UNKNOWN)
                 bytes += page_bytes;
+    }
     return bytes;
 }
 
