@@ -152,6 +152,22 @@ def test_what_is_not_used_is_grey(launcher):
     assert not {"reserved", "held by another job", "slower core"} & said
 
 
+def test_cores_of_another_job(launcher):
+    cores = [members(rank["cpus"]) for rank in plan(launcher, "--per", "core")["ranks"]]
+    if len(cores) < 2:
+        pytest.skip("one core: none is left beside the other job's")
+    held, free = (",".join(map(str, sorted(core))) for core in cores[:2])
+    job = launcher.start("-n", "1", "--cpus", held, *launcher.python("print('up', flush=True); input()"), stdin=-1)
+    assert job.stdout.readline() == "up\n"
+    drawing = draw(launcher, "-n", "1", "--cpus", free)
+    job.stdin.write("\n")
+    job.stdin.flush()
+    assert job.wait(60) == 0
+    (core,) = [core for core in drawing.kind("core") if name_of_a_core(drawing, core) == cores[0]]
+    assert (core.rank, core.fill) == (None, "#cfcfcf")
+    assert "held by another job" in {text.words for text in drawing.texts}
+
+
 def test_memory_without_cpus_is_at_its_host(launcher):
     words = ("--per", "numa", "--tier", "hbm", "--topology", "xeon-max-2s-flat.xml")
     whole, drawing = plan(launcher, *words), draw(launcher, *words)
