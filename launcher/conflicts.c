@@ -4,6 +4,7 @@
 #include "say.h"
 
 #include <dlfcn.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,13 @@ static bool is_this_machine(const char *address)
            strncasecmp(name, address, length) == 0;
 }
 
+static bool is_masked(void)
+{
+    cpu_set_t mask;
+    return sched_getaffinity(0, sizeof mask, &mask) == 0 &&
+           CPU_COUNT(&mask) < sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 static void say_cluster(const struct launch_job *job)
 {
     const struct launch_cluster *c = &job->cluster;
@@ -169,6 +177,9 @@ static void say_cluster(const struct launch_job *job)
                    "only: srun --ntasks-per-node=1 shm-launch ... uses all, --nnodes 1 says that "
                    "one is meant",
                    c->unused);
+    if (get("OMPI_MCA_orte_bound_at_launch") && is_masked())
+        launch_say("mpirun has bound this task to some CPUs of the machine, and the ranks get no "
+                   "others: mpirun --bind-to none leaves them all");
     if (c->machines == 1 && !job->options->address && !is_this_machine(c->address))
         launch_say("MASTER_ADDR=%s is set and stays, though the job has one machine: unset it if "
                    "that is another one",

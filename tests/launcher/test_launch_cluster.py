@@ -281,33 +281,49 @@ def test_under_mpirun(launcher):
         assert [name for name in left if not name.startswith("PMIX_MCA_")] == []
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU cannot become fewer")
+def test_a_task_that_mpirun_has_bound(launcher):
+    one = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+    run = [launcher.binary, "-n", "1", "true"]
+    bound = launcher.environment(OMPI_MCA_orte_bound_at_launch="1")
+    is_few = len(os.sched_getaffinity(0)) < os.cpu_count()
+    for command, env, is_told in ((one + run, bound, True), (run, bound, is_few), (one + run, None, False)):
+        result = subprocess.run(command, env=env or launcher.environment(), capture_output=True, text=True, timeout=60)
+        assert ("mpirun --bind-to none leaves them all" in result.stderr) == is_told
+
+
 ALL_REDUCE = """
 import os, torch, torch.distributed as dist
+import shmrt
 dist.init_process_group("gloo")
+shmrt.init(rank=int(os.environ["LOCAL_RANK"]), size=int(os.environ["LOCAL_SIZE"]))
 x = torch.tensor([float(dist.get_rank())])
+shmrt.all_reduce(x)
+here = x.item()
 dist.all_reduce(x)
-print("sum", x.item(), "of", dist.get_world_size(), "as", os.environ["RANK"], "on", os.uname().nodename)
+print("sum", here, x.item(), "of", dist.get_world_size(), "as", os.environ["RANK"], "on", os.uname().nodename)
+shmrt.finalize()
 dist.destroy_process_group()
 """
 
 
 def test_two_machines_of_two_ranks(launcher):
-    """Network namespaces: each has one end of a cable, and nothing else in common with the other."""
+    """Network namespaces, each with one end of a cable: shmrt sums on a machine, Gloo over both."""
     pytest.importorskip("torch")
+    pytest.importorskip("shmrt")
     script = Path(__file__).with_name("two_machines.sh")
     possible = subprocess.run([script, "true"], capture_output=True, text=True, timeout=60)
     if possible.returncode:
         pytest.skip(f"no network namespaces here: {possible.stderr.strip()}")
-    (launcher.folder / "script.py").write_text(ALL_REDUCE)
     options = "-n 2 --no-prefix --nnodes 2 --master-addr 10.77.0.1 --master-port 29400"
     words = [launcher.binary, *options.split(), "--node-rank", "MACHINE", *launcher.python(ALL_REDUCE)]
     env = launcher.environment(GLOO_SOCKET_IFNAME="cable", OMP_NUM_THREADS="1")
     result = subprocess.run([script, *words], env=env, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert sorted(line for line in result.stdout.splitlines()) == [
-        "sum 6.0 of 4 as 0 on machine0",
-        "sum 6.0 of 4 as 1 on machine0",
-        "sum 6.0 of 4 as 2 on machine1",
-        "sum 6.0 of 4 as 3 on machine1",
+        "sum 1.0 12.0 of 4 as 0 on machine0",
+        "sum 1.0 12.0 of 4 as 1 on machine0",
+        "sum 5.0 12.0 of 4 as 2 on machine1",
+        "sum 5.0 12.0 of 4 as 3 on machine1",
     ]
     assert os.uname().nodename not in ("machine0", "machine1")
