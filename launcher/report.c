@@ -36,11 +36,12 @@ static const char *last_line(const char *text)
     return newline ? newline + 1 : text;
 }
 
-void launch_report_failure(const struct launch_wiring *wiring, int rank, const char *traceback,
-                           void (*say)(void *context, const char *line), void *context)
+void launch_report_failure(const struct launch_wiring *wiring, size_t rank, size_t number,
+                           const char *traceback, void (*say)(void *context, const char *line),
+                           void *context)
 {
     char tail[LAUNCH_TAIL_BYTES + 1], title[96];
-    const struct launch_stream *stream = launch_wiring_errors_of(wiring, (size_t)rank);
+    const struct launch_stream *stream = launch_wiring_errors_of(wiring, rank);
     if (!stream || stream->is_raw)
         return;
     size_t lines = launch_stream_last_lines(stream, LINES, tail, sizeof tail);
@@ -52,8 +53,9 @@ void launch_report_failure(const struct launch_wiring *wiring, int rank, const c
         return;
     if (!traceback && !lines)
         return;
-    snprintf(title, sizeof title,
-             traceback ? "traceback of rank %d:" : "rank %d wrote last on standard error:", rank);
+    snprintf(
+        title, sizeof title,
+        traceback ? "traceback of rank %zu:" : "rank %zu wrote last on standard error:", number);
     say(context, title);
     say_lines(traceback ? traceback : tail, say, context);
 }

@@ -7,13 +7,15 @@
 
 /**
  * launch_report_failure - show a traceback, or else the last lines on standard error
+ * @rank, @number: of this machine, and counted over all machines
  * @say: one line of ours; called with @context
  * @traceback: NULL: none
  *
  * Not where they stand last on the screen anyway. A rank whose output is its own (the only one) has
  * said it there.
  */
-void launch_report_failure(const struct launch_wiring *wiring, int rank, const char *traceback,
-                           void (*say)(void *context, const char *line), void *context);
+void launch_report_failure(const struct launch_wiring *wiring, size_t rank, size_t number,
+                           const char *traceback, void (*say)(void *context, const char *line),
+                           void *context);
 
 #endif

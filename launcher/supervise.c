@@ -374,8 +374,8 @@ static void check_input(struct supervisor *s)
 {
     int rank = launch_input_give_up(&s->wiring->input, launch_now_ns());
     if (rank >= 0)
-        say(s, "rank %d reads none of its input while other ranks wait for more: it gets no more",
-            rank);
+        say(s, "rank %zu reads none of its input while other ranks wait for more: it gets no more",
+            s->job->first_rank + (size_t)rank);
 }
 
 /* A second Ctrl-C while only our reader keeps us waiting gives up on the rest of the output. */
@@ -446,7 +446,8 @@ static void conclude(struct supervisor *s)
     verdict->calls_for_restart = verdict->cause == LAUNCH_CAUSE_RANK && !s->is_end_wanted &&
                                  job->attempt < job->options->restarts;
     if (verdict->cause == LAUNCH_CAUSE_RANK)
-        launch_report_failure(s->wiring, verdict->rank, s->traceback, say_line, s);
+        launch_report_failure(s->wiring, (size_t)verdict->rank,
+                              job->first_rank + (size_t)verdict->rank, s->traceback, say_line, s);
     launch_verdict_text(verdict, job, text, sizeof text);
     if (*text)
         say(s, "%s", text);
