@@ -66,6 +66,36 @@ static int warn_ranks(struct shmrt_plan *plan, struct shmrt_some_ranks some, con
     }
 }
 
+/* The most cores a rank with which all ranks of the request have room within packages; 0: none. */
+static size_t widest_within_packages(const struct shmrt_planner *p)
+{
+    size_t ranks = p->plan->rank_count;
+    for (size_t width = p->row.count / ranks; width > 0; width--) {
+        size_t room = 0, here = 0;
+        for (size_t i = 0; i < p->row.count; i++) {
+            here = i && p->row.borders[i] < SHMRT_BORDER_PACKAGE ? here + 1 : 1;
+            room += here % width == 0;
+        }
+        if (room >= ranks)
+            return width;
+    }
+    return 0;
+}
+
+static int warn_packages(const struct shmrt_planner *p, struct shmrt_some_ranks some)
+{
+    char instead[64] = "", one[192], many[192];
+    size_t width = widest_within_packages(p);
+    if (width && p->request->per == SHMRT_PLACE_SPREAD)
+        snprintf(instead, sizeof instead, "; %zu core%s a rank would keep each on one", width,
+                 width == 1 ? "" : "s");
+    snprintf(one, sizeof one,
+             "has cores on more than one socket, and waits for the link between them%s", instead);
+    snprintf(many, sizeof many,
+             "have cores on more than one socket, and wait for the link between them%s", instead);
+    return warn_ranks(p->plan, some, one, many);
+}
+
 static int warn_spans(const struct shmrt_planner *p)
 {
     struct shmrt_some_ranks over_packages = {0}, over_nodes = {0};
@@ -76,9 +106,7 @@ static int warn_spans(const struct shmrt_planner *p)
         else if (shmrt_bitmap_count(&rank->nodes) > 1 && has_part_of_a_node(p, p->places.slices[i]))
             shmrt_some_ranks_add(&over_nodes, i);
     }
-    int rc = warn_ranks(p->plan, over_packages,
-                        "has cores on more than one socket, and waits for the link between them",
-                        "have cores on more than one socket, and wait for the link between them");
+    int rc = warn_packages(p, over_packages);
     return rc ? rc
               : warn_ranks(p->plan, over_nodes,
                            "has cores on more than one NUMA node, and only a part of one",

@@ -30,7 +30,8 @@ def test_of_a_server(launcher):
         "   1  0-1      1-2    6-10   10        12-21  bind 1-2  node 2         4\n"
         "   2  1        2-3    11-15  15        22-31  bind 2-3  node 3         4\n"
         "\n"
-        "note: rank 1 has cores on more than one socket, and waits for the link between them\n"
+        "note: rank 1 has cores on more than one socket, and waits for the link between them; "
+        "4 cores a rank would keep each on one\n"
         "note: ranks 0,2 have cores on more than one NUMA node, and only a part of one\n"
     )
 

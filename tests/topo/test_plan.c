@@ -31,7 +31,8 @@ static const struct {
     {DUAL,
      {.ranks = 1},
      "0  package 0 (of 0-1)  node 0 (of 0-1)  cores 0-7  cpus 0-15  memory 0-1  threads 8  segment 0  groups 0/0\n"
-     "note: rank 0 has cores on more than one socket, and waits for the link between them\n"},
+     "note: rank 0 has cores on more than one socket, and waits for the link between them"
+     "; 4 cores a rank would keep each on one\n"},
     {DUAL,
      {.ranks = 2},
      "0  package 0  node 0  cores 0-3  cpus 0-7  memory 0  threads 4  segment 0  groups 0/0\n"
@@ -41,7 +42,8 @@ static const struct {
      "0  package 0  node 0  cores 0-2  cpus 0-5  memory 0  threads 3  segment 0  groups 0/0\n"
      "1  package 0 (of 0-1)  node 0 (of 0-1)  cores 3-4  cpus 6-9  memory 0-1  threads 2  segment 0  groups 0/0\n"
      "2  package 1  node 1  cores 5-7  cpus 10-15  memory 1  threads 3  segment 1  groups 1/1\n"
-     "note: rank 1 has cores on more than one socket, and waits for the link between them\n"},
+     "note: rank 1 has cores on more than one socket, and waits for the link between them"
+     "; 2 cores a rank would keep each on one\n"},
     {DUAL,
      {.ranks = 4},
      "0  package 0  node 0  cores 0-1  cpus 0-3  memory 0  threads 2  segment 0  groups 0/0\n"
@@ -76,7 +78,8 @@ static const struct {
     {NPS4,
      {.ranks = 1},
      "0  package 0 (of 0-1)  node 0 (of 0-7)  cores 0-31  cpus 0-31  memory 0-7  threads 32  segment 0  groups 0/0\n"
-     "note: rank 0 has cores on more than one socket, and waits for the link between them\n"},
+     "note: rank 0 has cores on more than one socket, and waits for the link between them"
+     "; 16 cores a rank would keep each on one\n"},
     {NPS4,
      {.ranks = 2},
      "0  package 0  node 0 (of 0-3)  cores 0-15  cpus 0-15  memory 0-3  threads 16  segment 0  groups 0/0\n"
@@ -86,7 +89,8 @@ static const struct {
      "0  package 0  node 0 (of 0-2)  cores 0-10  cpus 0-10  memory 0-2  threads 11  segment 0  groups 0/0\n"
      "1  package 1 (of 0-1)  node 3 (of 2-5)  cores 11-21  cpus 11-21  memory 2-5  threads 11  segment 3  groups 1/1\n"
      "2  package 1  node 6 (of 5-7)  cores 22-31  cpus 22-31  memory 5-7  threads 10  segment 6  groups 2/1\n"
-     "note: rank 1 has cores on more than one socket, and waits for the link between them\n"
+     "note: rank 1 has cores on more than one socket, and waits for the link between them"
+     "; 8 cores a rank would keep each on one\n"
      "note: ranks 0,2 have cores on more than one NUMA node, and only a part of one\n"},
     {NPS4,
      {.ranks = 4},
@@ -101,7 +105,8 @@ static const struct {
      "2  package 1 (of 0-1)  node 4 (of 3-4)  cores 13-19  cpus 13-19  memory 3-4  threads 7  segment 4  groups 2/1\n"
      "3  package 1  node 5 (of 5-6)  cores 20-25  cpus 20-25  memory 5-6  threads 6  segment 5  groups 3/1\n"
      "4  package 1  node 7 (of 6-7)  cores 26-31  cpus 26-31  memory 6-7  threads 6  segment 7  groups 4/1\n"
-     "note: rank 2 has cores on more than one socket, and waits for the link between them\n"
+     "note: rank 2 has cores on more than one socket, and waits for the link between them"
+     "; 5 cores a rank would keep each on one\n"
      "note: ranks 0-1,3-4 have cores on more than one NUMA node, and only a part of one\n"},
     {NPS4,
      {.ranks = 6},
@@ -125,7 +130,8 @@ static const struct {
     {HBM,
      {.ranks = 1},
      "0  package 0 (of 0-1)  node 0 (of 0,2)  cores 0-15  cpus 0-31  memory 0,2  threads 16  segment 0  groups 0/0\n"
-     "note: rank 0 has cores on more than one socket, and waits for the link between them\n"},
+     "note: rank 0 has cores on more than one socket, and waits for the link between them"
+     "; 8 cores a rank would keep each on one\n"},
     {HBM,
      {.ranks = 2},
      "0  package 0  node 0  cores 0-7  cpus 0-15  memory 0  threads 8  segment 0  groups 0/0\n"
@@ -135,7 +141,8 @@ static const struct {
      "0  package 0  node 0  cores 0-4  cpus 0-9  memory 0  threads 5  segment 0  groups 0/0\n"
      "1  package 0 (of 0-1)  node 0 (of 0,2)  cores 5-10  cpus 10-21  memory 0,2  threads 6  segment 0  groups 0/0\n"
      "2  package 1  node 2  cores 11-15  cpus 22-31  memory 2  threads 5  segment 2  groups 1/1\n"
-     "note: rank 1 has cores on more than one socket, and waits for the link between them\n"},
+     "note: rank 1 has cores on more than one socket, and waits for the link between them"
+     "; 4 cores a rank would keep each on one\n"},
     {HBM,
      {.ranks = 4},
      "0  package 0  node 0  cores 0-3  cpus 0-7  memory 0  threads 4  segment 0  groups 0/0\n"
@@ -149,7 +156,8 @@ static const struct {
      "2  package 1 (of 0-1)  node 2 (of 0,2)  cores 7-9  cpus 14-19  memory 0,2  threads 3  segment 2  groups 1/1\n"
      "3  package 1  node 2  cores 10-12  cpus 20-25  memory 2  threads 3  segment 2  groups 1/1\n"
      "4  package 1  node 2  cores 13-15  cpus 26-31  memory 2  threads 3  segment 2  groups 1/1\n"
-     "note: rank 2 has cores on more than one socket, and waits for the link between them\n"},
+     "note: rank 2 has cores on more than one socket, and waits for the link between them"
+     "; 2 cores a rank would keep each on one\n"},
     {HBM,
      {.ranks = 6},
      "0  package 0  node 0  cores 0-2  cpus 0-5  memory 0  threads 3  segment 0  groups 0/0\n"

@@ -75,7 +75,8 @@ static const struct {
      "0  package 0  node 0  cores 0-4  cpus 0-9  memory prefer 1  threads 5  segment 1  groups 0/0\n"
      "1  package 0 (of 0-1)  node 0 (of 0,2)  cores 5-10  cpus 10-21  memory prefer 1,3  threads 6  segment 1  groups 0/0\n"
      "2  package 1  node 2  cores 11-15  cpus 22-31  memory prefer 3  threads 5  segment 3  groups 1/1\n"
-     "note: rank 1 has cores on more than one socket, and waits for the link between them\n"},
+     "note: rank 1 has cores on more than one socket, and waits for the link between them"
+     "; 4 cores a rank would keep each on one\n"},
     {HBM, NULL, NULL,
      {.ranks = 2, .tier = SHMRT_TIER_ANY, .memory = SHMRT_MEMORY_INTERLEAVE},
      "0  package 0  node 0  cores 0-7  cpus 0-15  memory interleave 0-1  threads 8  segment 0  groups 0/0\n"
@@ -133,7 +134,8 @@ static const struct {
     {DUAL, NULL, NULL,
      {.ranks = 1, .memory = SHMRT_MEMORY_INTERLEAVE},
      "0  package 0 (of 0-1)  node 0 (of 0-1)  cores 0-7  cpus 0-15  memory interleave 0-1  threads 8  segment 0  groups 0/0\n"
-     "note: rank 0 has cores on more than one socket, and waits for the link between them\n"},
+     "note: rank 0 has cores on more than one socket, and waits for the link between them"
+     "; 4 cores a rank would keep each on one\n"},
     {DUAL, NULL, NULL,
      {.ranks = 4, .order = SHMRT_ORDER_CYCLIC},
      "0  package 0  node 0  cores 0-1  cpus 0-3  memory 0  threads 2  segment 0  groups 0/0\n"
@@ -255,7 +257,8 @@ static void cpus_of_another_job_are_named(void **state)
         machine, &one,
         "0  package 0 (of 0-1)  node 0 (of 0-1)  cores 0-3  cpus 0-3  memory 0-1  threads 4  "
         "segment 0  groups 0/0\n"
-        "note: rank 0 has cores on more than one socket, and waits for the link between them\n"
+        "note: rank 0 has cores on more than one socket, and waits for the link between them"
+        "; 2 cores a rank would keep each on one\n"
         "note: rank 0 is on CPUs 0-3, where another job runs already, and each slows the other "
         "down: no CPU is free\n");
     const struct shmrt_placement_request per = {.ranks = 1, .per = SHMRT_PLACE_PACKAGE};
@@ -296,7 +299,8 @@ static void a_quota_takes_threads_from_all_ranks(void **state)
         "2  package 1  node 1  cores 5-7  cpus 10-15  memory 1  threads 2  segment 1  groups 1/1\n"
         "note: the cgroup's quota (cpu.max) is 7.999 CPUs: 6 OpenMP threads in all instead of 8, "
         "since the kernel stops who uses more\n"
-        "note: rank 1 has cores on more than one socket, and waits for the link between them\n");
+        "note: rank 1 has cores on more than one socket, and waits for the link between them"
+        "; 2 cores a rank would keep each on one\n");
     assert_plan(machine, &full,
                 "0  package 0  node 0  cores 0-3  cpus 0-7  memory 0  threads 3 reserved 3  "
                 "segment 0  groups 0/0\n"
@@ -319,7 +323,8 @@ static void a_quota_takes_threads_from_all_ranks(void **state)
         "segment 0  groups 0/0\n"
         "note: the cgroup's quota (cpu.max) is 0.2 CPUs, less than one thread uses: the kernel "
         "stops it now and then; raise the quota\n"
-        "note: rank 0 has cores on more than one socket, and waits for the link between them\n");
+        "note: rank 0 has cores on more than one socket, and waits for the link between them"
+        "; 4 cores a rank would keep each on one\n");
     shmrt_machine_destroy(machine);
 }
 
