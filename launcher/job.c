@@ -58,8 +58,8 @@ int launch_port_hold(size_t wanted, int *port_out, int *fd_out, struct shmrt_err
     if (fd == -EADDRINUSE)
         return launch_error(
             error_out, fd,
-            "port %zu is already used on this machine; choose another --master-port, or "
-            "leave it out and a free one is taken",
+            "port %zu is already used on this machine; choose another --master-port. In a job "
+            "of one machine, without it and without MASTER_PORT, a free one is taken",
             wanted);
     if (fd < 0)
         return launch_error(error_out, fd, "no port for MASTER_PORT: %s", strerror(-fd));
