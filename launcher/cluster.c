@@ -67,6 +67,7 @@ const char *launch_manager_advice(enum launch_manager manager)
     static const char *const advice[] = {
         [LAUNCH_MANAGER_NONE] = "--nnodes 1",
         [LAUNCH_MANAGER_OPENMPI] = "mpirun --map-by ppr:1:node --bind-to none shm-launch ...",
+        [LAUNCH_MANAGER_HYDRA] = "mpirun -ppn 1 shm-launch ...",
         [LAUNCH_MANAGER_FLUX] = "flux run --exclusive -N MACHINES -n MACHINES shm-launch ...",
         [LAUNCH_MANAGER_SLURM] = "srun --ntasks-per-node=1 --cpus-per-task=CPUS "
                                  "shm-launch ...",
@@ -135,17 +136,28 @@ static int ask_flux(const struct world *w, struct told *out, struct shmrt_error 
     return rc ? rc : 1;
 }
 
-/* Return: 1: mpirun started this process; 0: it did not; -EINVAL. */
-static int ask_openmpi(const struct world *w, struct told *out, struct shmrt_error *error_out)
+/* What an mpirun calls a task's number and those on its machine. */
+struct mpirun {
+    enum launch_manager manager;
+    const char *rank, *tasks, *local_rank, *local_tasks, *job;
+};
+static const struct mpirun mpiruns[] = {
+    {LAUNCH_MANAGER_OPENMPI, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+     "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "PMIX_NAMESPACE"},
+    {LAUNCH_MANAGER_HYDRA, "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", NULL},
+};
+
+/* Return: 1: @mpirun started this process; 0: it did not; -EINVAL. */
+static int ask_mpirun(const struct world *w, const struct mpirun *mpirun, struct told *out,
+                      struct shmrt_error *error_out)
 {
     size_t rank, tasks, local_tasks;
-    const char *job = text_of(w, "PMIX_NAMESPACE");
-    if (!number_of(w, "OMPI_COMM_WORLD_RANK", &rank) ||
-        !number_of(w, "OMPI_COMM_WORLD_SIZE", &tasks) ||
-        !number_of(w, "OMPI_COMM_WORLD_LOCAL_RANK", &out->task) ||
-        !number_of(w, "OMPI_COMM_WORLD_LOCAL_SIZE", &local_tasks))
+    const char *job = mpirun->job ? text_of(w, mpirun->job) : NULL;
+    if (!number_of(w, mpirun->rank, &rank) || !number_of(w, mpirun->tasks, &tasks) ||
+        !number_of(w, mpirun->local_rank, &out->task) ||
+        !number_of(w, mpirun->local_tasks, &local_tasks))
         return 0;
-    out->manager = LAUNCH_MANAGER_OPENMPI;
+    out->manager = mpirun->manager;
     out->port = job ? port_from_text(job) : 0;
     /* With one task on each machine there are as many; where all are here, one. Else it may be any
      * number, and is refused. */
@@ -161,7 +173,9 @@ static int ask_managers(const struct world *w, struct told *out, struct shmrt_er
     *out = (struct told){.machines = 1};
     if (text_of(w, "SHM_LAUNCH_PLAN") || w->options->machines == 1)
         return 0;
-    int rc = ask_openmpi(w, out, error_out);
+    int rc = ask_mpirun(w, &mpiruns[0], out, error_out);
+    if (rc == 0)
+        rc = ask_mpirun(w, &mpiruns[1], out, error_out);
     if (rc == 0)
         rc = ask_flux(w, out, error_out);
     if (rc == 0 && !ask_slurm(w, out))

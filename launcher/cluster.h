@@ -11,6 +11,7 @@ enum { LAUNCH_ADDRESS_BYTES = 256 };
 enum launch_manager {
     LAUNCH_MANAGER_NONE, /* the options alone */
     LAUNCH_MANAGER_OPENMPI,
+    LAUNCH_MANAGER_HYDRA, /* mpirun of MPICH and of Intel MPI */
     LAUNCH_MANAGER_FLUX,
     LAUNCH_MANAGER_SLURM,
 };

@@ -21,7 +21,7 @@ LIMIT_S = 60
 
 # What shm-launch or the ranks look at, and a test sets itself.
 DROPPED = ("OMP_", "GOMP_", "KMP_", "SHMRT_", "SHM_LAUNCH_", "HWLOC_", "TORCHELASTIC_", "PYTHONUNBUFFERED")
-DROPPED += ("LD_PRELOAD", "RANK", "WORLD_SIZE", "MASTER_", "SLURM_", "FLUX_", "OMPI_", "PMI_", "PMIX_")
+DROPPED += ("LD_PRELOAD", "RANK", "WORLD_SIZE", "MASTER_", "SLURM_", "FLUX_", "OMPI_", "PMI_", "PMIX_", "MPI_LOCAL")
 
 
 class Launcher:

@@ -39,7 +39,8 @@ FLUX = {
     "FLUX_TASK_RANK": "1",
     "FLUX_TASK_LOCAL_ID": "0",
 }
-FOUND = {"openmpi": OPENMPI, "flux": FLUX, "slurm": SLURM}
+HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "3", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "1"}
+FOUND = {"openmpi": OPENMPI, "hydra": HYDRA, "flux": FLUX, "slurm": SLURM}
 ADDRESS = ("--master-addr", "n07")
 
 
@@ -99,12 +100,12 @@ def test_machines_agree_on_the_run_and_have_jobs_of_their_own(launcher):
 
 @pytest.mark.parametrize("manager", FOUND)
 def test_places_by_who_started_us(launcher, manager):
-    options = [] if manager == "slurm" else ADDRESS
+    options = {"slurm": (), "hydra": (*ADDRESS, "--master-port", "29500")}.get(manager, ADDRESS)
     found, said = ranks(launcher, *options, count=2, env=FOUND[manager])
     for local, rank in enumerate(found):
         check_place(rank, 1, 3, local, 2)
         assert rank["MASTER_ADDR"] == "n07"
-        assert 20000 <= int(rank["MASTER_PORT"]) < 32000
+        assert int(rank["MASTER_PORT"]) == 29500 if manager == "hydra" else 20000 <= int(rank["MASTER_PORT"]) < 32000
     assert said == ""
 
 
@@ -162,6 +163,7 @@ def test_options_win(launcher, manager):
 @pytest.mark.parametrize("manager", FOUND)
 def test_nnodes_1_leaves_it_at_this_machine(launcher, manager):
     tasks = {"SLURM_LOCALID": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "FLUX_TASK_LOCAL_ID": "1"}
+    tasks |= {"MPI_LOCALRANKID": "1"} if manager == "hydra" else {}
     (rank,), said = ranks(launcher, "--nnodes", "1", env=FOUND[manager] | tasks)
     check_place(rank, 0, 1, 0, 1)
     assert rank["MASTER_ADDR"] == "127.0.0.1"
@@ -182,6 +184,7 @@ def test_own_address_and_port_stay(launcher):
         (SLURM | {"SLURM_LOCALID": "1", "SLURM_STEP_NUM_NODES": "1", "SLURM_NODEID": "0"}, 1),
         (FLUX | {"FLUX_JOB_NNODES": "1", "FLUX_JOB_SIZE": "2", "FLUX_TASK_LOCAL_ID": "1"}, 1),
         (OPENMPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}, 1),
+        (HYDRA | {"MPI_LOCALNRANKS": "3", "MPI_LOCALRANKID": "2"}, 2),
     ],
 )
 def test_one_task_of_a_machine_starts_the_ranks(launcher, env, task):
@@ -196,6 +199,7 @@ def test_tasks_whose_machine_is_not_told(launcher):
     mpirun = OPENMPI | {"OMPI_COMM_WORLD_SIZE": "6", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
     assert "6 tasks on several machines" in refused(launcher, *ADDRESS, env=flux)
     assert "mpirun --map-by ppr:1:node" in refused(launcher, *ADDRESS, env=mpirun)
+    assert "mpirun -ppn 1" in refused(launcher, *ADDRESS, env=HYDRA | {"MPI_LOCALNRANKS": "2"})
 
 
 # The last is the shell that salloc may give, a step of one task with a number of its own kind.
@@ -246,6 +250,7 @@ def test_refusals_where_the_manager_does_not_say_all(launcher):
     nameless = {name: value for name, value in OPENMPI.items() if name != "PMIX_NAMESPACE"}
     assert "3 machines need --master-addr" in refused(launcher, env=OPENMPI)
     assert "3 machines need --master-port" in refused(launcher, *ADDRESS, env=nameless)
+    assert "3 machines need --master-port" in refused(launcher, *ADDRESS, env=HYDRA)
     assert "MASTER_PORT=x is not a port" in refused(launcher, env=SLURM | {"MASTER_PORT": "x"})
     assert "--restarts works on one machine only" in refused(launcher, "--restarts", "1", env=SLURM)
 
@@ -262,22 +267,24 @@ def test_only_machine_0_holds_the_port(launcher):
     assert (other.returncode, other.stdout) == (0, "free\n"), other.stderr
 
 
-def test_under_mpirun(launcher):
+@pytest.mark.parametrize("mpirun", ["mpirun.openmpi", "mpirun.mpich"])
+def test_under_mpirun(launcher, mpirun):
     """Two tasks, one machine: one starts, and its ranks are no processes of that mpirun's job."""
-    if shutil.which("mpirun") is None:
-        pytest.skip("mpirun is not installed")
+    if shutil.which(mpirun) is None:
+        pytest.skip(f"{mpirun} is not installed")
     code = "import json, os; print(json.dumps(list(os.environ)))"
-    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "2", launcher.binary, "-n", "2", "--no-prefix"]
+    own = ["--oversubscribe", "--bind-to", "none"] if mpirun == "mpirun.openmpi" else []
+    command = [mpirun, *own, "-n", "2", launcher.binary, "-n", "2", "--no-prefix"]
     allow = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     env = launcher.environment(**allow)
     result = subprocess.run([*command, *launcher.python(code)], env=env, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
-    if "task 1 of this machine" not in result.stderr:
-        pytest.skip("this mpirun is not Open MPI's")
+    assert "task 1 of this machine starts nothing" in result.stderr
     lines = result.stdout.splitlines()
     assert len(lines) == 2, result.stdout
     for line in lines:
-        left = [name for name in json.loads(line) if name.startswith(("PMI", "OMPI_COMM_WORLD_", "OMPI_MCA_ess"))]
+        outer = "PMI", "OMPI_COMM_WORLD_", "OMPI_MCA_ess", "MPI_LOCAL", "HYDI_"
+        left = [name for name in json.loads(line) if name.startswith(outer)]
         assert [name for name in left if not name.startswith("PMIX_MCA_")] == []
 
 
