@@ -70,7 +70,8 @@ def recordings() -> Path:
         try:
             unpack(next(FOLDER.glob("hwloc_*.orig.tar.*"), None) or download(), FOLDER)
         except (subprocess.SubprocessError, StopIteration) as error:
-            pytest.skip(f"hwloc's source package cannot be had: {getattr(error, 'stderr', b'') or error}")
+            said = getattr(error, "stderr", None) or str(error).encode()
+            pytest.skip(f"hwloc's source package cannot be had: {said.decode(errors='replace').strip()}")
     return next(FOLDER.glob("hwloc-*")) / "tests" / "hwloc"
 
 
