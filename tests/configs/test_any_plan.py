@@ -8,12 +8,17 @@ tests/topo has the planner's own property test, in C; this one knows nothing of 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from planning import ask
+from planning import TOPOLOGIES, ask
+
+sys.path.insert(0, str(TOPOLOGIES))
+import make
 
 RANKS_MAX = 64
 CPUS_MAX = 192
@@ -30,8 +35,7 @@ class Machine:
     cpus: int  # a core
     memory_beside: bool  # a node without CPUs beside each one with
 
-    @property
-    def text(self) -> str:
+    def topology(self, folder: Path) -> str:
         beside = " [numa(memory=4GB)]" if self.memory_beside else ""
         l3 = f" l3:{self.l3s}" if self.l3s else ""
         group = f" group:{self.nodes}" if self.nodes > 1 else ""
@@ -52,6 +56,14 @@ class Machine:
     @property
     def nodes_of_memory(self) -> list[int]:
         return [i + 1 for i in self.nodes_with_cpus] if self.memory_beside else []
+
+    @property
+    def allowed_cpus(self) -> set[int]:
+        return set(range(self.cpu_count))
+
+    @property
+    def giving_nodes(self) -> set[int]:
+        return {*self.nodes_with_cpus, *self.nodes_of_memory}
 
     def core_of(self, cpu: int) -> int:
         return cpu // self.cpus
@@ -74,9 +86,93 @@ machines = st.builds(
 ).filter(lambda machine: machine.cpu_count <= CPUS_MAX)
 
 
+@dataclass(frozen=True)
+class Node:
+    cores: int
+    gives: bool  # has memory, which the cpuset allows
+    hbm: bool  # another node beside it, without CPUs
+
+
+@dataclass(frozen=True)
+class UnevenMachine:
+    """A machine as XML: nodes of different sizes, some without memory, and a cpuset; siblings far apart."""
+
+    packages: tuple[tuple[Node, ...], ...]
+    siblings: int
+    forbidden: frozenset[int]  # CPUs, as far as they are there
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [node for package in self.packages for node in package]
+
+    @property
+    def core_count(self) -> int:
+        return sum(node.cores for node in self.nodes)
+
+    @property
+    def cpu_count(self) -> int:
+        return self.core_count * self.siblings
+
+    @property
+    def allowed_cpus(self) -> set[int]:
+        return set(range(self.cpu_count)) - self.forbidden or {0}
+
+    @property
+    def nodes_with_cpus(self) -> list[int]:
+        return list(range(len(self.nodes)))
+
+    @property
+    def nodes_of_memory(self) -> list[int]:
+        return [len(self.nodes) + i for i, node in enumerate(self.nodes) if node.hbm]
+
+    @property
+    def giving_nodes(self) -> set[int]:
+        return {i for i, node in enumerate(self.nodes) if node.gives} | set(self.nodes_of_memory)
+
+    def core_of(self, cpu: int) -> int:
+        return cpu % self.core_count
+
+    def node_of(self, cpu: int) -> int:
+        core, number = self.core_of(cpu), 0
+        while core >= self.nodes[number].cores:
+            core -= self.nodes[number].cores
+            number += 1
+        return number
+
+    def package_of(self, cpu: int) -> int:
+        number, package = self.node_of(cpu), 0
+        while number >= len(self.packages[package]):
+            number -= len(self.packages[package])
+            package += 1
+        return package
+
+    def topology(self, folder: Path) -> str:
+        packages, core, number = [], 0, 0
+        for nodes in self.packages:
+            groups = []
+            for node in nodes:
+                memory = [make.Memory(number, 32)]
+                memory += [make.Memory(len(self.nodes) + number, 8, "HBM")] * node.hbm
+                groups.append(make.Part("Group", make.cores(core, node.cores, self.siblings, self.core_count), memory))
+                core, number = core + node.cores, number + 1
+            packages.append(make.Part("Package", groups))
+        machine = make.Machine("Any.", packages, allowed_cpus=self.allowed_cpus, allowed_nodes=self.giving_nodes)
+        (folder / "machine.xml").write_text(make.Writer(machine).text())
+        return "machine.xml"
+
+
+some_nodes = st.builds(Node, cores=st.integers(1, 7), gives=st.sampled_from([True, True, False]), hbm=st.booleans())
+uneven_machines = st.builds(
+    UnevenMachine,
+    packages=st.lists(st.lists(some_nodes, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple),
+    siblings=st.integers(1, 2),
+    forbidden=st.frozensets(st.integers(0, 60), max_size=40),
+)
+
+
 @dataclass
 class Request:
-    machine: Machine
+    machine: Machine | UnevenMachine
     options: dict[str, str]
     in_file: set[str] = field(default_factory=set)  # the others are on the command line
 
@@ -99,9 +195,9 @@ def listed(numbers) -> str:
 @st.composite
 def requests(draw, always: frozenset[str] = frozenset()) -> Request:
     """Some options of all, and those that are @always there."""
-    machine = draw(machines)
+    machine = draw(machines | uneven_machines)
     some_cpus = st.sets(st.integers(0, machine.cpu_count + 2), min_size=1).map(listed)
-    some_nodes = st.sets(st.integers(0, max(machine.nodes_with_cpus) + 1), min_size=1).map(listed)
+    listed_nodes = st.sets(st.integers(0, max(machine.nodes_with_cpus) + 1), min_size=1).map(listed)
     possible = {
         "ranks": st.integers(1, RANKS_MAX),
         "per": st.sampled_from(["spread", "socket", "numa", "l3", "core"]),
@@ -109,7 +205,7 @@ def requests(draw, always: frozenset[str] = frozenset()) -> Request:
         "threads-per-core": st.integers(1, 4),
         "reserve": st.integers(0, 4),
         "cpus": some_cpus,
-        "nodes": some_nodes,
+        "nodes": listed_nodes,
         "mem": st.sampled_from(["bind", "prefer", "interleave", "local"]),
         "tier": st.sampled_from(["dram", "hbm", "cxl", "any"]),
         "rank-order": st.sampled_from(["near", "cyclic"]),
@@ -130,7 +226,7 @@ def check_places(request: Request, ranks: list[dict], warnings: list[str]) -> No
     machine = request.machine
     allowed = members(request.options.get("cpus", f"0-{machine.cpu_count - 1}"))
     nodes = members(request.options.get("nodes", f"0-{max(machine.nodes_with_cpus)}"))
-    usable = {cpu for cpu in allowed & set(range(machine.cpu_count)) if machine.node_of(cpu) in nodes}
+    usable = {cpu for cpu in allowed & machine.allowed_cpus if machine.node_of(cpu) in nodes}
     cores = [members(rank["cores"]) for rank in ranks]
     for rank, own in zip(ranks, cores, strict=True):
         cpus = members(rank["cpus"])
@@ -162,18 +258,21 @@ def check_threads(request: Request, rank: dict) -> None:
 def check_memory(request: Request, rank: dict) -> None:
     """Every rank has memory, of the tier that was asked for and none that was ruled out."""
     machine, memory = request.machine, rank["memory"]
-    there = set(machine.nodes_with_cpus + machine.nodes_of_memory)
-    nodes = members(memory["nodes"])
-    assert memory["policy"] == request.options.get("mem", "bind")
-    assert rank["segment_node"] in there
+    tier = request.options.get("tier", "dram")
+    of_tier = {
+        "dram": set(machine.nodes_with_cpus),
+        "any": {*machine.nodes_with_cpus, *machine.nodes_of_memory},
+    }.get(tier, set(machine.nodes_of_memory))
+    giving = machine.giving_nodes & of_tier
+    if "nodes" in request.options:
+        giving &= members(request.options["nodes"])
+    wanted, nodes = request.options.get("mem", "bind"), members(memory["nodes"])
     if memory["policy"] == "local":
+        assert wanted == "local" or not giving
         return
-    assert nodes and nodes <= there & members(request.options.get("nodes", listed(there)))
+    assert memory["policy"] == wanted
+    assert nodes and nodes <= giving
     assert rank["segment_node"] in nodes
-    if request.options.get("tier", "dram") == "dram":
-        assert nodes <= set(machine.nodes_with_cpus)
-    elif request.options["tier"] != "any":
-        assert nodes <= set(machine.nodes_of_memory)
 
 
 def check_groups(ranks: list[dict]) -> None:
@@ -185,8 +284,18 @@ def check_groups(ranks: list[dict]) -> None:
 
 
 def check(request: Request, folder) -> None:
+    event(type(request.machine).__name__)
     (folder / "c.yaml").write_text(request.file)
-    result = ask("plan", "--json", "--config", "c.yaml", "--topology", request.machine.text, *request.words, cwd=folder)
+    result = ask(
+        "plan",
+        "--json",
+        "--config",
+        "c.yaml",
+        "--topology",
+        request.machine.topology(folder),
+        *request.words,
+        cwd=folder,
+    )
     if result.returncode != 0:
         event("refused")
         assert (result.returncode, result.stdout) == (2, ""), result
@@ -220,11 +329,12 @@ def test_any_request_for_memory_has_a_sound_plan_or_a_reason(tmp_path_factory, r
 
 
 @settings(max_examples=60, derandomize=True, **COMMON)
-@given(machine=machines, ranks=st.integers(1, RANKS_MAX))
+@given(machine=machines | uneven_machines, ranks=st.integers(1, RANKS_MAX))
 def test_a_number_of_ranks_alone_is_never_refused(tmp_path_factory, machine, ranks):
+    folder = tmp_path_factory.getbasetemp()
     request = Request(machine, {"ranks": str(ranks)})
-    check(request, tmp_path_factory.getbasetemp())
-    assert ask("plan", "--topology", machine.text, *request.words).returncode == 0
+    check(request, folder)
+    assert ask("plan", "--topology", machine.topology(folder), *request.words, cwd=folder).returncode == 0
 
 
 @pytest.mark.long
