@@ -40,7 +40,7 @@ void launch_report_failure(const struct launch_wiring *wiring, size_t rank, size
                            const char *traceback, void (*say)(void *context, const char *line),
                            void *context)
 {
-    char tail[LAUNCH_TAIL_BYTES + 1], title[96];
+    char tail[LAUNCH_TAIL_BYTES + 2] /* newline and end */, title[96];
     const struct launch_stream *stream = launch_wiring_errors_of(wiring, rank);
     if (!stream || stream->is_raw)
         return;

@@ -64,7 +64,7 @@ class Launcher:
         """The words of a command that runs `code`."""
         return [sys.executable, "-c", code]
 
-    def on_terminal(self, *words: str, typed: list[tuple[bytes, bytes]] = ()) -> bytes:
+    def on_terminal(self, *words: str, typed: list[tuple[bytes, bytes]] = (), code: int = 0) -> bytes:
         """Run with a controlling terminal as all of the standard descriptors; everything it showed.
 
         typed: what is typed, each after the text before it has been shown.
@@ -90,7 +90,7 @@ class Launcher:
                 answered = len(seen)
                 os.write(leader, waiting.pop(0)[1])
         os.close(leader)
-        assert process.wait(LIMIT_S) == 0, seen
+        assert process.wait(LIMIT_S) == code, seen
         return seen
 
     def relatives(self) -> dict[int, str]:

@@ -122,6 +122,27 @@ def test_signals_are_passed_on(launcher, number):
     assert ("KeyboardInterrupt" in err) == (number == signal.SIGINT)
 
 
+def test_ctrl_c_on_a_terminal(launcher):
+    seen = launcher.on_terminal("-n", "2", *launcher.python(WAIT), typed=[(b"ready", b"\3")], code=130)
+    assert b"ended by SIGINT; 2 ranks were ended" in seen
+
+
+def test_ctrl_c_twice_on_a_terminal(launcher):
+    code = """
+import os, signal, time
+def stay(*_):
+    time.sleep(0.3)  # what comes at once is the same request
+    os.write(1, b"got it\\n")
+signal.signal(signal.SIGINT, stay)
+print("ready", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+    typed = [(b"ready", b"\3"), (b"got it", b"\3")]
+    seen = launcher.on_terminal("-n", "1", "--grace", "600", *launcher.python(code), typed=typed, code=130)
+    assert b"1 rank had to be killed" in seen
+
+
 def test_a_second_signal_kills_at_once(launcher):
     process = when_ready(launcher.start("-n", "2", "--grace", "600", *launcher.python(STUBBORN)), 2)
     process.send_signal(signal.SIGINT)

@@ -196,6 +196,15 @@ sys.exit(1)
     assert "rank 1 (pid " in lines[-1]
 
 
+@pytest.mark.parametrize("length", [3000, 4096, 10000])
+def test_a_last_line_that_is_long(launcher, length):
+    """Its end is kept and the begin of that is shown."""
+    code = f"{AFTER_RANK_1}\nif os.environ['RANK'] == '1': os.write(2, b'x' * {length}); leave(3)\nsys.exit('noise')"
+    result = launcher.run("-n", "2", *launcher.python(code))
+    lines = report(result.stderr)
+    assert lines[lines.index("rank 1 wrote last on standard error:") + 1] == "  " + "x" * 1000
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_what_stands_last_on_the_screen_is_not_repeated(launcher, ranks):
     code = "import os, sys\nif os.environ['RANK'] == '0': sys.exit('what went wrong')\nimport time; time.sleep(600)"
