@@ -214,13 +214,12 @@ static int set_error_file(const struct launch_job *job, size_t rank)
     return failed;
 }
 
-/* Its shared memory goes with its other memory; without a word libshmrt takes the nodes of its
- * CPUs. */
+/* Without a word libshmrt takes all nodes of its CPUs. */
 static int set_segment_node(const struct launch_job *job, size_t rank)
 {
     const struct shmrt_plan_rank *place = &job->plan->ranks[rank];
-    if (job->options->no_bind || shmrt_bitmap_has(&place->nodes, place->segment_node) ||
-        !shmrt_bitmap_has(&place->memory_nodes, place->segment_node) || getenv("SHMRT_NODES"))
+    if (job->options->no_bind || getenv("SHMRT_NODES") ||
+        !shmrt_bitmap_has(&place->memory_nodes, place->segment_node))
         return 0;
     return set_number("SHMRT_NODES", place->segment_node);
 }

@@ -61,6 +61,16 @@ def test_variables_of_a_rank(launcher):
         assert len({variables[name] for variables in env}) == 1
 
 
+def test_the_node_of_the_segment(launcher):
+    def nodes(*words, **env):
+        return [one["env"].get("SHMRT_NODES") for one in reports(launcher, "-n", "2", *words, count=2, env=env)]
+
+    ranks = json.loads(launcher.run("plan", "-n", "2", "--json").stdout)["ranks"]
+    assert nodes() == [str(rank["segment_node"]) for rank in ranks]
+    assert nodes("--mem", "local") == nodes("--no-bind") == [None, None]
+    assert nodes(SHMRT_NODES="0-3") == ["0-3", "0-3"]
+
+
 def test_variables_of_each_attempt(launcher):
     names = "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE"
     code = f"""
