@@ -110,7 +110,7 @@ def test_who_asked_for_the_end_gets_no_restart(launcher):
 
 
 def test_ctrl_c_in_a_later_attempt(launcher):
-    command = "[ $TORCHELASTIC_RESTART_COUNT = 0 ] && exit 3; echo ready; sleep 600"
+    command = "[ $TORCHELASTIC_RESTART_COUNT = 0 ] && exit 3; echo ready; exec sleep 600"
     process = launcher.start("-n", "2", "--restarts", "3", "sh", "-c", command)
     assert "ready" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
