@@ -105,15 +105,30 @@ static void keep_nearest(const struct shmrt_planner *p, size_t home, struct shmr
             shmrt_bitmap_clear(set, p->machine->nodes[i].number);
 }
 
+/* Where first touch has to end up when nothing that was asked for may give memory: the nearest node
+ * of those that the kernel allows. */
+static size_t nearest_allowed(const struct shmrt_planner *p, size_t home)
+{
+    size_t best = home;
+    for (size_t i = 0; i < p->machine->node_count; i++) {
+        const struct shmrt_machine_node *node = &p->machine->nodes[i];
+        bool is_first = !p->machine->nodes[best].allowed || !p->machine->nodes[best].memory_bytes;
+        if (node->allowed && node->memory_bytes &&
+            (is_first || distance(p->machine, home, i) < distance(p->machine, home, best)))
+            best = i;
+    }
+    return best;
+}
+
 void shmrt_planner_memory(struct shmrt_planner *p, size_t index)
 {
     struct shmrt_plan_rank *rank = &p->plan->ranks[index];
     size_t home = position_of(p->machine, rank->node);
     rank->memory = p->request->memory;
-    rank->segment_node = rank->node;
     enum reach reach = find_memory(p, rank);
     if (reach == REACH_COUNT) {
         rank->memory = SHMRT_MEMORY_LOCAL;
+        rank->segment_node = p->machine->nodes[nearest_allowed(p, home)].number;
         if (p->request->memory != SHMRT_MEMORY_LOCAL)
             shmrt_some_ranks_add(&p->no_memory, index);
         return;

@@ -267,6 +267,7 @@ def check_memory(request: Request, rank: dict) -> None:
     if "nodes" in request.options:
         giving &= members(request.options["nodes"])
     wanted, nodes = request.options.get("mem", "bind"), members(memory["nodes"])
+    assert rank["segment_node"] in machine.giving_nodes or not machine.giving_nodes
     if memory["policy"] == "local":
         assert wanted == "local" or not giving
         return
