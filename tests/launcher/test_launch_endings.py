@@ -123,7 +123,7 @@ def test_signals_are_passed_on(launcher, number):
 
 
 def test_ctrl_c_on_a_terminal(launcher):
-    seen = launcher.on_terminal("-n", "2", *launcher.python(WAIT), typed=[(b"ready", b"\3")], code=130)
+    seen = launcher.on_terminal("-n", "2", *launcher.python(WAIT), typed=[(b"] ready", b"\3")], code=130)
     assert b"ended by SIGINT; 2 ranks were ended" in seen
 
 
@@ -134,11 +134,11 @@ def stay(*_):
     time.sleep(0.3)  # what comes at once is the same request
     os.write(1, b"got it\\n")
 signal.signal(signal.SIGINT, stay)
-print("ready", flush=True)
+print("at work", flush=True)
 while True:
     time.sleep(0.05)
 """
-    typed = [(b"ready", b"\3"), (b"got it", b"\3")]
+    typed = [(b"at work", b"\3"), (b"got it", b"\3")]
     seen = launcher.on_terminal("-n", "1", "--grace", "600", *launcher.python(code), typed=typed, code=130)
     assert b"1 rank had to be killed" in seen
 
