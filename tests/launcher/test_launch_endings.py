@@ -237,7 +237,8 @@ def test_nothing_is_left_after_kill_9(launcher, victim):
 
 
 def test_ranks_die_with_both_their_keepers(launcher):
-    process = when_ready(launcher.start("-n", "2", *launcher.python(STUBBORN)), 2)
+    env = {"TMPDIR": str(launcher.folder)}  # nobody is left to remove the folder of errors
+    process = when_ready(launcher.start("-n", "2", *launcher.python(STUBBORN), env=env), 2)
     (keeper,) = (pid for pid, line in launcher.relatives().items() if line.startswith("shm-keeper"))
     os.kill(keeper, signal.SIGSTOP)  # so that it cannot act on the launcher's death
     process.kill()
