@@ -172,7 +172,8 @@ enum shmrt_rank_order {
  *                    to a rank's nodes; ANY for all of these. Not with local memory
  * @order:            near (the default), or cyclic: the packages take turns
  * @cpus:             use no others, by the kernel's numbers; NULL: all allowed ones. Slower kinds
- *                    of core are used only when they are named here, or all there is
+ *                    of core are used only when they are named here, or when there are fewer
+ *                    faster cores than ranks
  * @nodes:            use no other nodes' CPUs and memory, by the kernel's numbers; NULL: all
  */
 struct shmrt_placement_request {

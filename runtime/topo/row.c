@@ -24,21 +24,35 @@ bool shmrt_row_wants(const struct shmrt_machine *machine,
            is_listed(request->nodes, machine->nodes[cpu->node].number);
 }
 
+/* Cores with a CPU that the request wants, of @kind and the faster ones. */
+static size_t count_cores(const struct shmrt_machine *machine,
+                          const struct shmrt_placement_request *request, size_t kind)
+{
+    size_t count = 0, last = SIZE_MAX;
+    for (size_t i = 0; i < machine->cpu_count; i++) {
+        const struct shmrt_machine_cpu *cpu = &machine->cpus[i];
+        if (cpu->core == last || cpu->kind > kind || !shmrt_row_wants(machine, request, cpu))
+            continue;
+        last = cpu->core;
+        count++;
+    }
+    return count;
+}
+
+/* Slower kinds are taken only when they are named, or when ranks would have to share faster cores:
+ * half of a fast core is slower than a whole one of these. */
 static void choose_cpus(const struct shmrt_machine *machine,
                         const struct shmrt_placement_request *request, struct shmrt_row *row)
 {
-    size_t fastest = SIZE_MAX;
+    size_t slowest = request->cpus && machine->kind_count ? machine->kind_count - 1 : 0;
+    size_t wanted = request->ranks ? request->ranks : 1;
+    while (slowest + 1 < machine->kind_count && count_cores(machine, request, slowest) < wanted)
+        slowest++;
     for (size_t i = 0; i < machine->cpu_count; i++) {
         const struct shmrt_machine_cpu *cpu = &machine->cpus[i];
-        row->usable[i] = shmrt_row_wants(machine, request, cpu);
-        if (row->usable[i] && cpu->kind < fastest)
-            fastest = cpu->kind;
-    }
-    for (size_t i = 0; i < machine->cpu_count; i++) {
-        if (!request->cpus && machine->cpus[i].kind > fastest)
-            row->usable[i] = false;
-        if (row->usable[i] && machine->cpus[i].kind > row->kind)
-            row->kind = machine->cpus[i].kind;
+        row->usable[i] = cpu->kind <= slowest && shmrt_row_wants(machine, request, cpu);
+        if (row->usable[i] && cpu->kind > row->kind)
+            row->kind = cpu->kind;
     }
 }
 

@@ -52,20 +52,25 @@ static bool is_listed(const struct shmrt_bitmap *list, size_t number)
     return !list || shmrt_bitmap_has(list, number);
 }
 
+static bool is_wanted(const struct trial *t, const struct shmrt_machine_cpu *cpu)
+{
+    return cpu->allowed && is_listed(t->request.cpus, cpu->number) &&
+           is_listed(t->request.nodes, t->machine->nodes[cpu->node].number);
+}
+
 /* What this test takes for usable, told from the header and not from the planner. */
 static bool is_usable(const struct trial *t, const struct shmrt_machine_cpu *cpu)
 {
     const struct shmrt_placement_request *r = &t->request;
-    size_t fastest = SIZE_MAX;
+    size_t faster = 0, last = SIZE_MAX;
     for (size_t i = 0; i < t->machine->cpu_count; i++) {
         const struct shmrt_machine_cpu *other = &t->machine->cpus[i];
-        if (other->allowed && is_listed(r->nodes, t->machine->nodes[other->node].number) &&
-            is_listed(r->cpus, other->number) && other->kind < fastest)
-            fastest = other->kind;
+        if (other->core == last || other->kind >= cpu->kind || !is_wanted(t, other))
+            continue;
+        last = other->core;
+        faster++;
     }
-    return cpu->allowed && is_listed(r->cpus, cpu->number) &&
-           is_listed(r->nodes, t->machine->nodes[cpu->node].number) &&
-           (r->cpus || cpu->kind == fastest);
+    return is_wanted(t, cpu) && (r->cpus || faster < (r->ranks ? r->ranks : 1));
 }
 
 static size_t count_usable_cores(const struct trial *t)
