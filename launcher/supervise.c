@@ -39,6 +39,8 @@ enum {
     UNKILLABLE_MS = 5000,
     /* timeout(1) signals its child and then the child's group: that is one request. */
     SAME_REQUEST_MS = 50,
+    KILL_AGAIN_MS = 5,
+    KILL_AGAIN_MOST_MS = 100,
 };
 
 enum phase { RUNNING, NOTICE, LINGER, ENDING, KILLING, OVER };
@@ -59,6 +61,7 @@ struct supervisor {
     bool is_reader_stuck; /* and the person does not want to wait for it */
     char *traceback;      /* of the rank that is the cause */
     bool is_abandoned;    /* what SIGKILL does not end is left to the keeper */
+    int kill_again_ms;    /* the keeper was killed, and its work is ours; 0: it lives */
 };
 
 static int64_t in_ms(size_t ms)
@@ -247,6 +250,45 @@ static ssize_t next_event(struct supervisor *s, struct launch_event *event_out)
     return got;
 }
 
+/* It is gone before its time; what it kept is ours now, and the ranks are our children. */
+static void keeper_died(struct supervisor *s)
+{
+    blame(s, LAUNCH_CAUSE_KEEPER, 0, 0);
+    close(s->socket);
+    s->socket = -1;
+    launch_verify_end(&s->verify, say_line, s); /* before its process is killed as one of the job */
+    s->kill_again_ms = KILL_AGAIN_MS;
+    start_killing(s);
+}
+
+/* Only those that are there: another process may have the number of one that was reaped. */
+static void kill_groups(const struct supervisor *s)
+{
+    for (size_t i = 0; i < s->job->plan->rank_count; i++) {
+        siginfo_t info;
+        if (s->pids[i] && waitid(P_PID, (id_t)s->pids[i], &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+            kill(-s->pids[i], SIGKILL);
+    }
+}
+
+/* What the keeper does otherwise. */
+static void kill_what_is_left(struct supervisor *s)
+{
+    if (!s->kill_again_ms || s->phase != KILLING)
+        return;
+    if (launch_descendants_signal(getpid(), SIGKILL) < 0)
+        kill_groups(s);
+    s->kill_again_ms *= s->kill_again_ms < KILL_AGAIN_MOST_MS ? 2 : 1;
+    pid_t reaped;
+    do
+        reaped = waitpid(-1, NULL, WNOHANG);
+    while (reaped > 0);
+    if (reaped == 0)
+        return;
+    s->verdict.tally.killed += s->alive;
+    all_ended(s);
+}
+
 /* All of it that waits: the order of its events against output does not matter. */
 static void hear_keeper(struct supervisor *s)
 {
@@ -256,15 +298,7 @@ static void hear_keeper(struct supervisor *s)
         handle_event(s, &event);
     if (s->phase == OVER || (got < 0 && (errno == EAGAIN || errno == EINTR)))
         return;
-    /* The keeper is gone before its time; what it kept is ours now. */
-    blame(s, LAUNCH_CAUSE_KEEPER, 0, 0);
-    while (waitpid(-1, NULL, WNOHANG) >= 0) {
-        const struct timespec nap = {.tv_nsec = 5000000};
-        (void)launch_descendants_signal(getpid(), SIGKILL);
-        nanosleep(&nap, NULL);
-    }
-    s->verdict.tally.killed += s->alive;
-    all_ended(s);
+    keeper_died(s);
 }
 
 static void handle_signal(struct supervisor *s, int number)
@@ -301,6 +335,18 @@ static void read_signals(struct supervisor *s)
         handle_signal(s, (int)info.ssi_signo);
 }
 
+/* Such as one that hangs in a file server, or another user's where /proc cannot be read. */
+static void abandon(struct supervisor *s)
+{
+    static const char words[] = "some processes of the job do not die even of SIGKILL";
+    if (s->kill_again_ms)
+        say(s, "%s; they are left behind", words);
+    else
+        say(s, "%s; the keeper (pid %d) stays with them", words, (int)s->keeper);
+    s->is_abandoned = true;
+    all_ended(s);
+}
+
 static void deadline_passed(struct supervisor *s)
 {
     switch (s->phase) {
@@ -315,11 +361,7 @@ static void deadline_passed(struct supervisor *s)
         start_killing(s);
         break;
     case KILLING:
-        say(s,
-            "some processes of the job do not die even of SIGKILL; the keeper (pid %d) stays "
-            "with them",
-            (int)s->keeper);
-        all_ended(s);
+        abandon(s);
         break;
     case RUNNING:
     case OVER:
@@ -350,6 +392,8 @@ static int poll_timeout_ms(const struct supervisor *s)
     if (!until)
         return -1;
     int64_t left_ms = (until - launch_now_ns()) / 1000000 + 1;
+    if (s->kill_again_ms && s->phase == KILLING && left_ms > s->kill_again_ms)
+        left_ms = s->kill_again_ms;
     return left_ms < 0 ? 0 : left_ms > 1000000 ? 1000000 : (int)left_ms;
 }
 
@@ -415,6 +459,7 @@ static void loop(struct supervisor *s)
             hear_keeper(s);
         if (polls[2].revents)
             hear_verify(s);
+        kill_what_is_left(s);
         check_clock(s);
         if (s->phase == OVER)
             launch_wiring_drain(s->wiring);
@@ -443,8 +488,9 @@ static void conclude(struct supervisor *s)
     check_output(s);
     if (s->is_reader_stuck)
         launch_sink_close(s->wiring->err);
+    /* Not beside what is left of this attempt. */
     verdict->calls_for_restart = verdict->cause == LAUNCH_CAUSE_RANK && !s->is_end_wanted &&
-                                 job->attempt < job->options->restarts;
+                                 !s->is_abandoned && job->attempt < job->options->restarts;
     if (verdict->cause == LAUNCH_CAUSE_RANK)
         launch_report_failure(s->wiring, (size_t)verdict->rank,
                               job->first_rank + (size_t)verdict->rank, s->traceback, say_line, s);
