@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,67 @@ static bool is_wide(const struct shmrt_plan *plan)
     return false;
 }
 
+/* Does a list such as "0 3-7:2,12" name @cpu? It ends at @end or with the text. */
+static bool list_has(const char *list, char end, size_t cpu)
+{
+    while (*list && *list != end) {
+        char *after;
+        size_t first = strtoull(list, &after, 10), last = first, stride = 1;
+        if (after == list) {
+            list++;
+            continue;
+        }
+        if (*after == '-')
+            last = strtoull(after + 1, &after, 10);
+        if (*after == ':')
+            stride = strtoull(after + 1, &after, 10);
+        if (cpu >= first && cpu <= last && (cpu - first) % (stride ? stride : 1) == 0)
+            return true;
+        list = after;
+    }
+    return false;
+}
+
+/* The first CPU of such a list that is below @count, as many as the machine has; SIZE_MAX: none. */
+static size_t list_first(const char *list, size_t count)
+{
+    while (*list) {
+        char *after;
+        size_t first = strtoull(list, &after, 10);
+        if (after > list && first < count)
+            return first;
+        list = after > list ? after + strcspn(after, " ,") : list + 1;
+    }
+    return SIZE_MAX;
+}
+
+/* The list by which libgomp places threads, or NULL: there is none, or another variable wins. */
+static const char *gomp_list(void)
+{
+    const char *bind = get("OMP_PROC_BIND");
+    return get("OMP_PLACES") || (bind && strcasecmp(bind, "false") == 0) ? NULL
+                                                                         : get("GOMP_CPU_AFFINITY");
+}
+
+/* libgomp binds the thread that loads it to the list's first CPU, whatever the process is bound
+ * to. Return: whether a rank leaves its CPUs by that; then the line is said. */
+static bool say_first_of_list(const struct launch_job *job)
+{
+    const char *list = gomp_list();
+    size_t first = list ? list_first(list, (size_t)sysconf(_SC_NPROCESSORS_CONF)) : SIZE_MAX;
+    for (size_t i = 0; first != SIZE_MAX && i < job->plan->rank_count; i++) {
+        if (shmrt_bitmap_has(&job->plan->ranks[i].cpus, first))
+            continue;
+        launch_say("GOMP_CPU_AFFINITY=%s is set and stays, but once libgomp is loaded (import "
+                   "torch) it binds the main thread of every rank to the first CPU of that list, "
+                   "%zu, which rank %zu does not have: they share it; unset it, the ranks are "
+                   "bound already",
+                   list, first, job->first_rank + i);
+        return true;
+    }
+    return false;
+}
+
 static void say_narrowing(const struct launch_job *job)
 {
     static const char *const names[] = {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", NULL};
@@ -72,27 +134,6 @@ static void say_narrowing(const struct launch_job *job)
                set);
 }
 
-/* Does a list such as "0 3-7:2,12" name @cpu? It ends at @end or with the text. */
-static bool list_has(const char *list, char end, size_t cpu)
-{
-    while (*list && *list != end) {
-        char *after;
-        size_t first = strtoull(list, &after, 10), last = first, stride = 1;
-        if (after == list) {
-            list++;
-            continue;
-        }
-        if (*after == '-')
-            last = strtoull(after + 1, &after, 10);
-        if (*after == ':')
-            stride = strtoull(after + 1, &after, 10);
-        if (cpu >= first && cpu <= last && (cpu - first) % (stride ? stride : 1) == 0)
-            return true;
-        list = after;
-    }
-    return false;
-}
-
 /* @list of variable @name binds OpenMP's threads to CPUs; ranks have other ones. */
 static void say_left_out(const struct launch_job *job, const char *name, const char *list, char end)
 {
@@ -111,14 +152,11 @@ static void say_left_out(const struct launch_job *job, const char *name, const c
     }
 }
 
-static void say_lists(const struct launch_job *job)
+static void say_intel(const struct launch_job *job)
 {
     static const char proclist[] = "proclist=[";
-    const char *gomp = get("GOMP_CPU_AFFINITY"), *kmp = get("KMP_AFFINITY");
+    const char *kmp = get("KMP_AFFINITY");
     const char *list = kmp ? strstr(kmp, proclist) : NULL;
-    const char *bind = get("OMP_PROC_BIND");
-    if (gomp && !get("OMP_PLACES") && !(bind && strcasecmp(bind, "false") == 0))
-        say_left_out(job, "GOMP_CPU_AFFINITY", gomp, '\0');
     if (list)
         say_left_out(job, "KMP_AFFINITY", list + strlen(proclist), ']');
     if (kmp && strstr(kmp, "norespect"))
@@ -192,7 +230,11 @@ void launch_environment_say_conflicts(const struct launch_job *job)
     say_outer_world(job);
     if (job->options->no_bind)
         return;
-    say_narrowing(job);
-    say_lists(job);
+    if (!say_first_of_list(job)) {
+        say_narrowing(job);
+        if (gomp_list())
+            say_left_out(job, "GOMP_CPU_AFFINITY", gomp_list(), '\0');
+    }
+    say_intel(job);
     say_thread_limit(job);
 }

@@ -89,6 +89,30 @@ static void judge_narrow(const struct stray *stray, size_t rank,
             "to shm-launch, or the cgroup has lost CPUs");
 }
 
+/* Only lists of CPUs lead libraries out of the mask of their process, and libgomp's is not read
+ * where there are places. */
+static bool leads_outside(const char *binding)
+{
+    return strstr(binding, "norespect") ||
+           (strstr(binding, "GOMP_CPU_AFFINITY=") && !strstr(binding, "OMP_PLACES="));
+}
+
+static void judge_outside(const struct stray *stray, size_t rank,
+                          const struct shmrt_plan_rank *planned, struct launch_judgement *judgement)
+{
+    struct launch_finding *finding = find(judgement, LAUNCH_FOUND_OUTSIDE, true);
+    put_threads(stray, rank, "on CPUs outside of the planned", planned, finding);
+    if (stray->binding && leads_outside(stray->binding))
+        add(finding->text, sizeof finding->text,
+            "; %s is set, with which the OpenMP library binds threads to CPUs of that list, in "
+            "every rank the same: unset that, the rank as a whole is bound already",
+            stray->binding);
+    else
+        add(finding->text, sizeof finding->text,
+            "; the program moved it (taskset, numactl, sched_setaffinity), or the ranks could not "
+            "be bound");
+}
+
 static void judge_threads(const struct shmrt_plan_rank *planned, size_t rank,
                           const struct launch_seen *seen, size_t count,
                           struct launch_judgement *judgement)
@@ -106,13 +130,8 @@ static void judge_threads(const struct shmrt_plan_rank *planned, size_t rank,
     judgement->threads_off = narrow.count + outside.count;
     if (narrow.count)
         judge_narrow(&narrow, rank, planned, judgement);
-    if (!outside.count)
-        return;
-    struct launch_finding *finding = find(judgement, LAUNCH_FOUND_OUTSIDE, true);
-    put_threads(&outside, rank, "on CPUs outside of the planned", planned, finding);
-    add(finding->text, sizeof finding->text,
-        "; the program moved it (taskset, numactl, sched_setaffinity), or the ranks could not be "
-        "bound");
+    if (outside.count)
+        judge_outside(&outside, rank, planned, judgement);
 }
 
 /* Where the pages of a rank belong; for its segment @with_segment's node too. */

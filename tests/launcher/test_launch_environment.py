@@ -298,6 +298,22 @@ def test_the_warning_of_narrowing_is_true(launcher, env):
     assert (NARROWS in result.stderr) == (int(result.stdout) < len(os.sched_getaffinity(0)))
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU is the first of every list")
+@pytest.mark.parametrize("env", [{}, {"OMP_PLACES": "cores"}, {"OMP_PROC_BIND": "false"}])
+def test_a_list_that_draws_all_ranks_to_its_first_cpu(launcher, env):
+    """One line says it, and it is true of the libgomp that a program loads."""
+    code = "import ctypes, os; ctypes.CDLL('libgomp.so.1'); print(min(os.sched_getaffinity(0)))"
+    env = env | {"GOMP_CPU_AFFINITY": f"{FIRST} 0-4095"}
+    result = launcher.run("-n", "2", "--no-prefix", *launcher.python(code), env=env)
+    if result.returncode:
+        pytest.skip("no libgomp.so.1 here")
+    draws = f"binds the main thread of every rank to the first CPU of that list, {FIRST}, which rank 1 does not have"
+    assert (draws in result.stderr) == (result.stdout.split() == [str(FIRST)] * 2)
+    if len(env) == 1:
+        (line,) = told(result.stderr).splitlines()
+        assert draws in line and "unset it" in line
+
+
 def test_libgomp_in_the_launcher_itself(launcher):
     """It has bound this process before main() ran; the plan cannot be better than that."""
     env = {"LD_PRELOAD": "libgomp.so.1", "OMP_PROC_BIND": "close"}

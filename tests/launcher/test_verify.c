@@ -223,6 +223,35 @@ static void pages_are_held_against_the_plan(void **state)
     forget(&fast);
 }
 
+/* Whether a thread on another rank's CPU is blamed on these variables. */
+static bool is_blamed(const struct shmrt_plan_rank *rank, const char *binding)
+{
+    struct launch_seen_thread thread;
+    struct launch_seen_pages pages;
+    struct launch_judgement judgement;
+    struct launch_seen seen = process(4711, "0", 1, "bind:1", &thread, &pages);
+    snprintf(seen.binding, sizeof seen.binding, "%s", binding);
+    launch_judge(rank, 1, &seen, 1, NULL, 0, &judgement);
+    shmrt_bitmap_free(&thread.cpus);
+    assert_int_equal(judgement.finding_count, 1);
+    assert_int_equal(judgement.findings[0].kind, LAUNCH_FOUND_OUTSIDE);
+    const char *text = judgement.findings[0].text;
+    bool is_named = strstr(text, binding) && strstr(text, "unset");
+    assert_int_equal(is_named, !strstr(text, "the program moved it"));
+    return is_named;
+}
+
+static void lists_of_cpus_lead_outside(void **state)
+{
+    (void)state;
+    struct shmrt_plan_rank rank = planned("4-7", "1", "1", SHMRT_MEMORY_BIND, 1);
+    assert_true(is_blamed(&rank, "GOMP_CPU_AFFINITY=0-7"));
+    assert_true(is_blamed(&rank, "KMP_AFFINITY=norespect,compact"));
+    assert_false(is_blamed(&rank, "OMP_PLACES=cores GOMP_CPU_AFFINITY=0-7"));
+    assert_false(is_blamed(&rank, "OMP_PROC_BIND=true OMP_PLACES=cores"));
+    forget(&rank);
+}
+
 static void many_threads_make_one_line(void **state)
 {
     (void)state;
@@ -609,6 +638,7 @@ int main(void)
         cmocka_unit_test(variables_that_bind_openmp_are_found),
         cmocka_unit_test(threads_are_held_against_the_plan),
         cmocka_unit_test(pages_are_held_against_the_plan),
+        cmocka_unit_test(lists_of_cpus_lead_outside),
         cmocka_unit_test(many_threads_make_one_line),
         cmocka_unit_test(amounts_are_short),
         TREE_TEST(a_settled_job_is_told_of_once),
