@@ -5,7 +5,7 @@
  *   shm-launch   the person's process: signals, output, deadlines, exit code (supervise.c)
  *     keeper     parent of the ranks and foster parent of all that they leave behind; holds one end
  *                of a socket and kills everything when the other end is gone (keeper.c)
- *       rank 0, rank 1, ...   each the leader of a process group (spawn.c)
+ *       rank 0, rank 1, ...   each the leader of a session (spawn.c)
  */
 #ifndef LAUNCH_JOB_H
 #define LAUNCH_JOB_H

@@ -150,14 +150,21 @@ static bool ends_processes(int number)
     return number == SIGTERM || number == SIGINT || number == SIGHUP || number == SIGQUIT;
 }
 
+/* A rank that has just been forked has no group yet. */
+static void signal_group(pid_t leader, int number)
+{
+    if (kill(-leader, number) != 0 && errno == ESRCH)
+        kill(leader, number);
+}
+
 static void signal_ranks(struct keeper *k, int number)
 {
     for (size_t i = 0; i < k->job->plan->rank_count; i++) {
         if (!k->ranks[i].pid)
             continue;
-        kill(-k->ranks[i].pid, number);
+        signal_group(k->ranks[i].pid, number);
         if (ends_processes(number))
-            kill(-k->ranks[i].pid, SIGCONT);
+            signal_group(k->ranks[i].pid, SIGCONT);
     }
 }
 

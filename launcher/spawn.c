@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * spawn.c - a rank between fork and exec: group, descriptors, binding, environment, program.
+ * spawn.c - a rank between fork and exec: session, descriptors, binding, environment, program.
  *
  * Binding that the kernel refuses is told and lived with, unless --strict. Whatever else fails is
  * told too and ends the rank.
@@ -53,7 +53,9 @@ static void bind_rank(const struct launch_job *job, size_t rank, int report)
 
 static _Noreturn void run_rank(const struct launch_job *job, size_t rank, pid_t parent, int report)
 {
-    setpgid(0, 0);
+    /* In a session of its own no terminal can stop it: in the background of ours, a question at
+     * /dev/tty would hang without a word. Without one that fails, and getpass asks us instead. */
+    setsid();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) /* it died before the line above */
         _exit(LAUNCH_EXIT_TROUBLE);
@@ -87,8 +89,6 @@ pid_t launch_spawn(const struct launch_job *job, size_t rank, int *report_out)
         close(ends[0]);
         return rc;
     }
-    /* The rank does the same; whoever is first, the group exists when we signal it. */
-    setpgid(pid, pid);
     *report_out = ends[0];
     return pid;
 }

@@ -313,7 +313,8 @@ static void handle_signal(struct supervisor *s, int number)
         command(s, LAUNCH_SIGNAL_RANKS, number);
         return;
     case SIGTSTP:
-        command(s, LAUNCH_SIGNAL_RANKS, SIGTSTP);
+        /* Not SIGTSTP: it does not stop what lies outside of the terminal's session. */
+        command(s, LAUNCH_SIGNAL_RANKS, SIGSTOP);
         raise(SIGSTOP);
         return;
     default:

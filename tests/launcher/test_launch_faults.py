@@ -339,21 +339,20 @@ NO_PROC = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork",
 def out_of_sight(launcher, code):
     """Start a rank that leaves a process which nobody finds: in another session, and without /proc."""
     script = f"mount -t tmpfs none /proc || exit 77; {launcher.binary} --no-bind -n 1 --grace 0.2 bash -c '{code}'"
-    return subprocess.Popen(
-        [*NO_PROC, "bash", "-c", script], stderr=subprocess.PIPE, text=True, env=launcher.environment()
-    )
+    words = [*NO_PROC, "bash", "-c", script]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=launcher.environment())
+    launcher.started.append(process)
+    return process
 
 
 def test_what_cannot_be_killed_is_left_behind(launcher):
-    """The launcher says so and ends; each takes the five seconds that SIGKILL is given."""
+    """The launcher says so and ends, after the five seconds that SIGKILL is given."""
     if not shutil.which("unshare"):
         pytest.skip("no unshare(1) to hide /proc with")
-    failed = out_of_sight(launcher, "setsid sleep 40 & exit 3")
-    lost = out_of_sight(launcher, "setsid sleep 40 & kill -9 $PPID; sleep 40")
-    begin = time.monotonic()
+    failed = out_of_sight(launcher, "setsid sleep 600 & exit 3")
+    lost = out_of_sight(launcher, "setsid sleep 600 & kill -9 $PPID; sleep 600")
     ends = [(it.communicate(timeout=LIMIT_S)[1], it.returncode) for it in (failed, lost)]
-    if ends[0][1] == 77:
+    if "unshare:" in ends[0][0] or ends[0][1] == 77:
         pytest.skip("no mount in a user namespace here")
-    assert time.monotonic() - begin < 30, "nobody waits for the sleeps"
     assert ends[0][1] == 3 and "do not die even of SIGKILL; the keeper (pid " in ends[0][0]
     assert ends[1][1] == 125 and "do not die even of SIGKILL; they are left behind" in ends[1][0]

@@ -139,3 +139,37 @@ def test_the_only_rank_that_is_there(launcher):
     result = launcher.run("-n", "1", "--stdin", "1", "true")
     assert result.returncode == 2
     assert "rank 0 only" in result.stderr
+
+
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_ranks_have_no_terminal_to_hang_at(launcher, ranks):
+    """Reading from ours, or setting it, would stop a process in its background without a word."""
+    code = """
+import os
+if os.environ["RANK"] == "0":
+    try:
+        open("/dev/tty")
+    except OSError as error:
+        print(error.strerror, flush=True)
+    os.system("stty -echo <&1; stty echo <&1")
+    print("went on", flush=True)
+"""
+    seen = launcher.on_terminal("-n", ranks, "--no-bind", *launcher.python(code))
+    assert b"No such device or address" in seen and b"went on" in seen
+
+
+def test_a_secret_is_asked_for(launcher):
+    code = """
+import getpass, os
+if os.environ["RANK"] == "0":
+    print("got", getpass.getpass("Token? "))
+"""
+    seen = launcher.on_terminal("-n", "2", "--no-bind", *launcher.python(code), typed=[(b"Token? ", b"abc\n")])
+    assert b"got abc" in seen
+
+
+def test_a_debugger_is_talked_to(launcher):
+    code = "import os\nx = 41\nif os.environ['RANK'] == '0':\n    breakpoint()\n    print('left', x)"
+    typed = [(b"(Pdb) ", b"p x + 1\n"), (b"42", b"c\n")]
+    seen = launcher.on_terminal("-n", "2", "--no-bind", *launcher.python(code), typed=typed)
+    assert b"left 41" in seen
