@@ -17,6 +17,14 @@ int launch_environment_check(const struct launch_words *env,
 /** Take --env into our own environment: the ranks inherit it. Return: 0 or -ENOMEM. */
 int launch_environment_adopt(const struct launch_words *env) SHMRT_WARN_UNUSED;
 
+/** Forget an inherited OMP_NUM_THREADS that a launcher around us meant for its own processes;
+ * before
+ * --env is taken. */
+void launch_threads_drop_outer(void);
+
+/** Forget an OMP_NUM_THREADS that OpenMP would not understand, and say so. */
+void launch_threads_drop_bad(void);
+
 /** Lines on standard error about what the user has set and what works against the plan. */
 void launch_environment_say_conflicts(const struct launch_job *job);
 

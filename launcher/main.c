@@ -154,6 +154,14 @@ static int show_about(const struct launch_options *options)
     return fflush(stdout) == 0 ? 0 : LAUNCH_EXIT_TROUBLE;
 }
 
+static int adopt_environment(const struct launch_options *options)
+{
+    launch_threads_drop_outer(&options->env);
+    int rc = launch_environment_adopt(&options->env);
+    launch_threads_drop_bad();
+    return rc;
+}
+
 static int plan_and_run(struct launch_options *options, const struct launch_cluster *cluster,
                         char **argv)
 {
@@ -168,7 +176,7 @@ static int plan_and_run(struct launch_options *options, const struct launch_clus
     int code = LAUNCH_EXIT_USAGE;
     if (launch_input_check(options, plan, &error)) {
         launch_say("%s", error.text);
-    } else if (launch_environment_adopt(&options->env)) {
+    } else if (adopt_environment(options)) {
         launch_say("no memory for --env");
         code = LAUNCH_EXIT_TROUBLE;
     } else {

@@ -366,6 +366,52 @@ def test_threads_of_the_user_stay_and_show(launcher):
     assert "OMP_NUM_THREADS=3 is set and stays" in plan
 
 
+THREADS = 'echo "${OMP_NUM_THREADS}"'
+
+
+def test_threads_of_an_outer_plan_are_not_the_users(launcher):
+    """Its rank has all CPUs, and those of the job inside it a part."""
+    inner = [launcher.binary, "-n", "2", "--no-prefix", "--threads-per-core", "1", "--cores-per-rank", "1"]
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("the plans of both jobs have one thread")
+
+    def run(**env):
+        result = launcher.run("-n", "1", *inner, "sh", "-c", THREADS, env=env)
+        assert result.returncode == 0, result.stderr
+        return result
+
+    plain = run()
+    assert (plain.stdout.split(), "OMP_NUM_THREADS" in plain.stderr) == (["1", "1"], False)
+    assert run(OMP_NUM_THREADS="7").stdout.split() == ["7", "7"]
+
+
+def test_threads_of_torchrun_are_not_the_users(launcher):
+    torchrun = {"TORCHELASTIC_RUN_ID": "none", "OMP_NUM_THREADS": "1", "RANK": "0"}
+    planned = str(json.loads(launcher.run("plan", "-n", "1", "--json").stdout)["ranks"][0]["threads"])
+
+    def run(*words, **env):
+        result = launcher.run("-n", "1", *words, "sh", "-c", THREADS, env=torchrun | env)
+        return result.stdout.strip(), "OMP_NUM_THREADS=1 is what torchrun around this job sets" in result.stderr
+
+    assert run() == (planned, True)
+    assert run("--env", "OMP_NUM_THREADS=1") == ("1", False)
+    assert run(OMP_NUM_THREADS="2") == ("2", False)
+
+
+@pytest.mark.parametrize("threads", ["abc", "0", "-1", "4,", "4,x", "1 2"])
+def test_threads_that_are_no_number(launcher, threads):
+    planned = str(json.loads(launcher.run("plan", "-n", "1", "--json").stdout)["ranks"][0]["threads"])
+    for words, env in (([], {"OMP_NUM_THREADS": threads}), (["--env", f"OMP_NUM_THREADS={threads}"], {})):
+        result = launcher.run("-n", "1", *words, "sh", "-c", THREADS, env=env)
+        assert result.stdout.strip() == planned
+        assert f"OMP_NUM_THREADS={threads} is no number of threads" in result.stderr
+
+
+def test_threads_of_nested_regions_stay(launcher):
+    result = launcher.run("-n", "1", "sh", "-c", THREADS, env={"OMP_NUM_THREADS": "1, 2"})
+    assert (result.stdout.strip(), told(result.stderr)) == ("1, 2", "")
+
+
 def test_more_threads_than_cpus_are_told(launcher):
     result = launcher.run("-n", "2", "true", env={"OMP_NUM_THREADS": "1000"})
     assert result.returncode == 0
