@@ -20,7 +20,7 @@ int launch_environment_adopt(const struct launch_words *env) SHMRT_WARN_UNUSED;
 /** Forget an inherited OMP_NUM_THREADS that a launcher around us meant for its own processes;
  * before
  * --env is taken. */
-void launch_threads_drop_outer(void);
+void launch_threads_drop_outer(const struct launch_words *env);
 
 /** Forget an OMP_NUM_THREADS that OpenMP would not understand, and say so. */
 void launch_threads_drop_bad(void);
