@@ -17,10 +17,9 @@ int launch_environment_check(const struct launch_words *env,
 /** Take --env into our own environment: the ranks inherit it. Return: 0 or -ENOMEM. */
 int launch_environment_adopt(const struct launch_words *env) SHMRT_WARN_UNUSED;
 
-/** Forget an inherited OMP_NUM_THREADS that a launcher around us meant for its own processes;
- * before
- * --env is taken. */
-void launch_threads_drop_outer(const struct launch_words *env);
+/** Forget an inherited OMP_NUM_THREADS and SHMRT_NODES that a launcher around us meant for its own
+ * ranks (outer.c); before @env, the words of --env, is taken. */
+void launch_outer_drop(const struct launch_words *env);
 
 /** Forget an OMP_NUM_THREADS that OpenMP would not understand, and say so. */
 void launch_threads_drop_bad(void);

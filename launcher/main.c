@@ -156,7 +156,7 @@ static int show_about(const struct launch_options *options)
 
 static int adopt_environment(const struct launch_options *options)
 {
-    launch_threads_drop_outer(&options->env);
+    launch_outer_drop(&options->env);
     int rc = launch_environment_adopt(&options->env);
     launch_threads_drop_bad();
     return rc;

@@ -385,6 +385,16 @@ def test_threads_of_an_outer_plan_are_not_the_users(launcher):
     assert run(OMP_NUM_THREADS="7").stdout.split() == ["7", "7"]
 
 
+def test_the_segment_node_of_an_outer_plan_is_not_the_users(launcher):
+    """Seen where the inner job has none: with local memory."""
+    inner = [launcher.binary, "-n", "1", "--mem", "local", "sh", "-c", 'echo "${SHMRT_NODES-none}"']
+
+    def nodes(**env):
+        return launcher.run("-n", "1", *inner, env=env).stdout.strip()
+
+    assert (nodes(), nodes(SHMRT_NODES="0-3")) == ("none", "0-3")
+
+
 def test_threads_of_torchrun_are_not_the_users(launcher):
     torchrun = {"TORCHELASTIC_RUN_ID": "none", "OMP_NUM_THREADS": "1", "RANK": "0"}
     planned = str(json.loads(launcher.run("plan", "-n", "1", "--json").stdout)["ranks"][0]["threads"])
