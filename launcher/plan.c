@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,11 +30,16 @@ static int read_this_machine(struct shmrt_machine **machine_out, struct shmrt_er
 
 /*
  * hwloc 2.9 trusts its files: one that lacks a set, as lstopo never writes it, crashes it. So a
- * child reads the file first. Return: 0, also where the file is refused, or -EINVAL.
+ * child reads it first; not from a pipe, which can be read only once. Return: 0, also where the
+ * file is refused, or -EINVAL.
  */
 static int try_xml(const char *path, struct shmrt_error *error_out)
 {
     int status = 0;
+    struct stat file;
+    if (stat(path, &file) != 0 || !S_ISREG(file.st_mode))
+        return 0;
+    signal(SIGCHLD, SIG_DFL); /* an ignored one would leave nothing to wait for */
     pid_t child = fork();
     if (child == 0) {
         struct shmrt_machine *machine;

@@ -2,6 +2,7 @@
 """Options and configurations: what is refused, in which words, and what the plan shows."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_a_topology_that_crashes_hwloc(launcher):
         assert (result.returncode, result.stdout) == (2, "")
         assert "edited.xml is XML that crashes hwloc (signal " in result.stderr
     assert launcher.run("plan", "-n", "2", "--topology", str(whole)).returncode == 0
+
+
+def test_a_topology_from_a_pipe(launcher):
+    with subprocess.Popen(["cat", TOPOLOGIES / "uneven.xml"], stdout=subprocess.PIPE) as cat:
+        name = f"/dev/fd/{cat.stdout.fileno()}"
+        result = launcher.run("plan", "-n", "2", "--topology", name, pass_fds=[cat.stdout.fileno()])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "10 cores" in result.stdout
 
 
 def test_the_environment_cannot_move_us_to_another_machine(launcher):
