@@ -205,6 +205,8 @@ static void all_ended(struct supervisor *s)
     close(s->socket);
     s->socket = -1;
     launch_verify_end(&s->verify, say_line, s);
+    if (s->verify.missed && s->job->options->strict)
+        blame(s, LAUNCH_CAUSE_UNVERIFIED, 0, s->verify.missed);
     launch_wiring_drain(s->wiring);
     s->phase = OVER;
     s->deadline_ns = 0;

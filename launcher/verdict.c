@@ -30,6 +30,7 @@ int launch_verdict_code(const struct launch_verdict *verdict)
     case LAUNCH_CAUSE_PREPARE:
     case LAUNCH_CAUSE_STRICT:
     case LAUNCH_CAUSE_MISPLACED:
+    case LAUNCH_CAUSE_UNVERIFIED:
     case LAUNCH_CAUSE_KEEPER:
     case LAUNCH_CAUSE_OUTPUT:
         break;
@@ -108,6 +109,11 @@ void launch_verdict_text(const struct launch_verdict *verdict, const struct laun
                  "rank %d (pid %d) is not where the plan says, and --strict forbids that", rank,
                  verdict->pid);
         break;
+    case LAUNCH_CAUSE_UNVERIFIED:
+        snprintf(text_out, bytes,
+                 "%d rank%s ended before --verify could look, and --strict wants all looked at",
+                 verdict->value, verdict->value == 1 ? "" : "s");
+        return;
     case LAUNCH_CAUSE_RANK:
         put_status(verdict, rank, text_out, bytes);
         break;

@@ -11,12 +11,13 @@
 
 enum launch_cause {
     LAUNCH_CAUSE_NONE,
-    LAUNCH_CAUSE_RANK,      /* value: status as of waitpid */
-    LAUNCH_CAUSE_START,     /* value: negative errno of exec */
-    LAUNCH_CAUSE_PREPARE,   /* value: negative errno of fork, or of what comes before exec */
-    LAUNCH_CAUSE_STRICT,    /* a binding was refused, with --strict */
-    LAUNCH_CAUSE_MISPLACED, /* --verify found a rank elsewhere than planned, with --strict */
-    LAUNCH_CAUSE_SIGNAL,    /* value: the signal sent to us */
+    LAUNCH_CAUSE_RANK,       /* value: status as of waitpid */
+    LAUNCH_CAUSE_START,      /* value: negative errno of exec */
+    LAUNCH_CAUSE_PREPARE,    /* value: negative errno of fork, or of what comes before exec */
+    LAUNCH_CAUSE_STRICT,     /* a binding was refused, with --strict */
+    LAUNCH_CAUSE_MISPLACED,  /* --verify found a rank elsewhere than planned, with --strict */
+    LAUNCH_CAUSE_UNVERIFIED, /* value: ranks that --verify has not looked at, with --strict */
+    LAUNCH_CAUSE_SIGNAL,     /* value: the signal sent to us */
     LAUNCH_CAUSE_TIMEOUT,
     LAUNCH_CAUSE_KEEPER, /* it died */
     LAUNCH_CAUSE_OUTPUT, /* value: errno of our own output */

@@ -25,7 +25,7 @@
 
 enum { LAST_WORDS_MS = 3000 };
 
-enum kind { RANK_STARTED, RANK_ENDED, JOB_ENDED, LINE, BREACH };
+enum kind { RANK_STARTED, RANK_ENDED, JOB_ENDED, LINE, BREACH, MISSED };
 
 struct message {
     int kind, rank, value;
@@ -71,6 +71,12 @@ static void tell_breach(void *context, int rank)
     tell(*socket, BREACH, rank, 0);
 }
 
+static void tell_missed(void *context, int count)
+{
+    const int *socket = context;
+    tell(*socket, MISSED, 0, count);
+}
+
 static int64_t now_ns(void)
 {
     struct timespec t;
@@ -109,7 +115,7 @@ static _Noreturn void run_process(const struct launch_job *job, pid_t parent, in
         _exit(0);
     socket = close_others(socket);
     prctl(PR_SET_NAME, "shm-verify");
-    const struct launch_watch_listener listener = {say_up, tell_breach, &socket};
+    const struct launch_watch_listener listener = {say_up, tell_breach, tell_missed, &socket};
     struct launch_watch *watch =
         launch_watch_create(job->plan, job->first_rank, "/proc", &listener);
     if (watch)
@@ -171,6 +177,8 @@ int launch_verify_hear(struct launch_verify *verify, launch_verify_say say, void
             say(context, message.text);
         } else if (message.kind == BREACH && breached < 0) {
             breached = message.rank;
+        } else if (message.kind == MISSED) {
+            verify->missed = message.value;
         }
     }
     return breached;
@@ -190,6 +198,8 @@ void launch_verify_end(struct launch_verify *verify, launch_verify_say say, void
         ((char *)&message)[got] = '\0';
         if (message.kind == LINE)
             say(context, message.text);
+        else if (message.kind == MISSED)
+            verify->missed = message.value;
     }
     kill(verify->pid, SIGKILL);
     leave(verify);

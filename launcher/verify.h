@@ -13,6 +13,7 @@
 struct launch_verify {
     int socket; /* -1: not asked for, or over */
     pid_t pid;
+    int missed; /* ranks that ended before they were looked at */
 };
 
 /** Hands a line for the person to who puts it between the ranks' lines. */

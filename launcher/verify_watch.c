@@ -289,6 +289,7 @@ static void tell_missed(struct launch_watch *w)
             "--verify: rank%s %s ended before the look, for which libraries and threads have to "
             "stay the same for a second",
             count == 1 ? "" : "s", list);
+        w->listener.missed(w->listener.context, (int)count);
     }
     shmrt_bitmap_free(&missed);
 }

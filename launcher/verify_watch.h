@@ -20,7 +20,8 @@ struct launch_watch;
 /** Who hears of it. Ranks are counted from 0 here, as in the plan. */
 struct launch_watch_listener {
     void (*say)(void *context, const char *line);
-    void (*breach)(void *context, int rank); /* it is not where the plan demands it to be */
+    void (*breach)(void *context, int rank);  /* it is not where the plan demands it to be */
+    void (*missed)(void *context, int count); /* so many ranks ended before they were looked at */
     void *context;
 };
 

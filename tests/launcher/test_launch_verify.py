@@ -127,6 +127,20 @@ def test_ranks_that_are_too_quick_are_named(launcher):
     assert "--verify: ranks 0-1 ended before the look" in result.stderr
 
 
+def test_ranks_that_are_too_quick_are_no_success_with_strict(launcher):
+    def run(*words):
+        result = launcher.run("-n", "2", "--verify", "--strict", *words)
+        return result.returncode, result.stderr.splitlines()[-1]
+
+    assert run("true") == (
+        125,
+        "shm-launch: 2 ranks ended before --verify could look, and --strict wants all looked at",
+    )
+    assert run("sh", "-c", "exit 3")[0] == 3
+    code, line = run("sh", "-c", "[ $RANK = 0 ] || sleep 4")
+    assert (code, line.split(": ")[1][:28]) == (125, "1 rank ended before --verify")
+
+
 def test_nothing_bound_is_nothing_to_verify(launcher):
     result = launcher.run("-n", "2", "--verify", "--no-bind", "true")
     assert result.returncode == 2

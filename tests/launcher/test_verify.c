@@ -305,7 +305,7 @@ struct tree {
     struct shmrt_plan plan;
     struct launch_watch *watch;
     char *lines[MANY];
-    size_t line_count, breaches;
+    size_t line_count, breaches, missed;
 };
 
 static void hear(void *context, const char *line)
@@ -320,6 +320,12 @@ static void hear_breach(void *context, int rank)
     struct tree *tree = context;
     assert_in_range(rank, 0, 1);
     tree->breaches++;
+}
+
+static void hear_missed(void *context, int count)
+{
+    struct tree *tree = context;
+    tree->missed += (size_t)count;
 }
 
 static void put(const struct tree *tree, int pid, const char *name, const char *text)
@@ -371,7 +377,7 @@ static int plant(void **state)
     tree->ranks[0] = planned("0-3", "0", "0", SHMRT_MEMORY_BIND, 0);
     tree->ranks[1] = planned("4-7", "1", "1", SHMRT_MEMORY_BIND, 1);
     tree->plan = (struct shmrt_plan){.rank_count = 2, .ranks = tree->ranks};
-    const struct launch_watch_listener listener = {hear, hear_breach, tree};
+    const struct launch_watch_listener listener = {hear, hear_breach, hear_missed, tree};
     tree->watch = launch_watch_create(&tree->plan, 0, tree->proc, &listener);
     assert_non_null(tree->watch);
     *state = tree;
@@ -557,6 +563,7 @@ static void ranks_that_were_too_quick_are_named(void **state)
     assert_false(was_told(tree, "all threads and pages"));
     launch_watch_end(tree->watch);
     assert_true(was_told(tree, "rank 0 ended before the look")); /* still once */
+    assert_int_equal(tree->missed, 1);
 }
 
 static void a_job_that_was_too_quick_is_named(void **state)
@@ -571,12 +578,13 @@ static void a_job_that_was_too_quick_is_named(void **state)
     assert_int_equal(tree->line_count, 0);
     launch_watch_end(tree->watch);
     assert_true(was_told(tree, "--verify: ranks 0-1 ended before the look"));
+    assert_int_equal(tree->missed, 2);
 }
 
 static void ranks_of_the_second_machine_have_their_own_numbers(void **state)
 {
     struct tree *tree = *state;
-    const struct launch_watch_listener listener = {hear, hear_breach, tree};
+    const struct launch_watch_listener listener = {hear, hear_breach, hear_missed, tree};
     int64_t now_ns = 1;
     launch_watch_destroy(tree->watch);
     tree->watch = launch_watch_create(&tree->plan, 126, tree->proc, &listener);
