@@ -8,9 +8,12 @@
 #include "environment.h"
 #include "say.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 
 static int unknown(const char *word, const char *name, size_t length, struct shmrt_error *error_out)
 {
@@ -22,6 +25,13 @@ static int unknown(const char *word, const char *name, size_t length, struct shm
                         "unknown option %s; shm-launch --help lists them, and -- stands before a "
                         "command that begins with a dash",
                         word);
+}
+
+/* "-np 2", as mpirun has it, would be the value "p". */
+static bool is_other_launchers(const struct launch_option *option, const char *word)
+{
+    const char *guess = word[2] ? launch_option_guess(word + 1, strlen(word + 1), false) : NULL;
+    return guess && isalpha((unsigned char)word[2]) && strcmp(guess, option->name) == 0;
 }
 
 static int set(const struct launch_option *option, const char *spelling, const char *value,
@@ -58,6 +68,9 @@ static int parse_one(char **argv, int *at, struct launch_options *options,
         option = launch_option_find_letter(word[1]);
         if (!option || (!option->value && word[2]))
             return unknown(word, word + 1, strlen(word + 1), error_out);
+        if (option->value && is_other_launchers(option, word))
+            return launch_error(error_out, -EINVAL, "unknown option %s; did you mean -%c %s?", word,
+                                option->letter, argv[*at + 1] ? argv[*at + 1] : option->value);
         value = word[2] ? word + 2 : NULL;
         snprintf(spelling, sizeof spelling, "-%c", option->letter);
     }
@@ -112,6 +125,28 @@ static int check_diff(const struct launch_options *options, struct shmrt_error *
     return 0;
 }
 
+/* What stands there already may be a device or a pipe, but no file of another kind is lost. */
+static int check_draw(const struct launch_options *options, struct shmrt_error *error_out)
+{
+    const char *path = options->draw, *dot = strrchr(path, '.');
+    struct stat status;
+    if (path[0] == '-' && path[1])
+        return launch_error(error_out, -EINVAL,
+                            "--draw needs a file, and \"%s\" looks like an option: --draw FILE.svg",
+                            path);
+    if (strcmp(path, "-") == 0 && (!options->dry_run || options->json))
+        return launch_error(error_out, -EINVAL,
+                            "--draw - and %s would both go to standard output: draw to a file",
+                            options->json ? "--json" : "what the ranks write");
+    if (strcmp(path, "-") == 0 || (dot && strcasecmp(dot, ".svg") == 0) ||
+        (stat(path, &status) == 0 && !S_ISREG(status.st_mode)))
+        return 0;
+    return launch_error(error_out, -EINVAL,
+                        "--draw writes SVG, and \"%.200s\" does not end in .svg: name it so, or "
+                        "give - for standard output",
+                        path);
+}
+
 int launch_check(const struct launch_options *options, struct shmrt_error *error_out)
 {
     if (options->diff[0])
@@ -124,15 +159,8 @@ int launch_check(const struct launch_options *options, struct shmrt_error *error
         return launch_error(error_out, -EINVAL,
                             "--json shows a plan, and nothing is shown when a job runs: add "
                             "--dry-run, or leave it out");
-    if (options->draw && options->draw[0] == '-' && options->draw[1])
-        return launch_error(error_out, -EINVAL,
-                            "--draw needs a file, and \"%s\" looks like an option: --draw FILE.svg",
-                            options->draw);
-    if (options->draw && !options->draw[1] && options->draw[0] == '-' &&
-        (!options->dry_run || options->json))
-        return launch_error(error_out, -EINVAL,
-                            "--draw - and %s would both go to standard output: draw to a file",
-                            options->json ? "--json" : "what the ranks write");
+    if (options->draw && check_draw(options, error_out))
+        return -EINVAL;
     if (options->no_bind && options->strict)
         return launch_error(error_out, -EINVAL,
                             "--strict wants everything bound and --no-bind nothing: keep one");

@@ -284,13 +284,21 @@ def test_a_link_is_followed_and_an_old_file_replaced(launcher, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.svg", "old.svg"]
 
 
+def test_a_file_of_another_kind_is_not_lost(launcher, tmp_path):
+    (tmp_path / "work.py").write_text("print()")
+    result = launcher.run("plan", "-n", "1", "--draw", "work.py")
+    assert result.returncode == 2 and '"work.py" does not end in .svg' in result.stderr
+    assert (tmp_path / "work.py").read_text() == "print()"
+    assert launcher.run("plan", "-n", "1", "--draw", "X.SVG").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [
         ("none/x.svg", "--draw: none/x.svg can't be written: No such file or directory"),
         (".", "--draw: . can't be written: Is a directory"),
         ("/dev/full", "--draw: /dev/full can't be written: No space left on device"),
-        ("x" * 300, "can't be written: File name too long"),
+        ("x" * 300 + ".svg", "can't be written: File name too long"),
     ],
 )
 def test_what_cannot_be_written_starts_nothing(launcher, tmp_path, path, said):
@@ -320,6 +328,8 @@ def test_a_disk_that_fills_up_keeps_the_old_file(launcher, tmp_path):
         (["plan", "--draw", "-n", "1"], '--draw needs a file, and "-n" looks like an option'),
         (["plan", "-n", "1", "--draw"], "--draw needs a value: --draw FILE.svg"),
         (["-n", "1", "--json", "true"], "--json shows a plan"),
+        (["plan", "-n", "1", "--draw", "x.png"], '"x.png" does not end in .svg: name it so, or give - for'),
+        (["-n", "1", "--draw", "x", "true"], '"x" does not end in .svg'),
     ],
 )
 def test_refused(launcher, words, said):
