@@ -13,6 +13,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* A field and what it has to be; null is allowed where a machine may not tell. */
 struct shape {
@@ -241,11 +242,19 @@ static bool ends_with(const char *name, const char *end)
     return length > end_length && strcmp(name + length - end_length, end) == 0;
 }
 
+static bool is_file(const char *name)
+{
+    struct stat status;
+    return stat(name, &status) == 0 && S_ISREG(status.st_mode);
+}
+
 int launch_plan_read(const char *name, int argc, char **argv, struct json_t **plan_out,
                      struct shmrt_error *error_out)
 {
     bool is_config = ends_with(name, ".yaml") || ends_with(name, ".yml");
-    if (strcmp(name, "-") == 0 || ends_with(name, ".json") || (strchr(name, '/') && !is_config))
+    bool is_saved = strcmp(name, "-") == 0 || ends_with(name, ".json") ||
+                    (!is_config && (strchr(name, '/') || is_file(name)));
+    if (is_saved)
         return read_saved(name, plan_out, error_out);
     return plan_config(name, argc, argv, plan_out, error_out);
 }

@@ -124,6 +124,13 @@ def test_notes_of_one_side(launcher):
     assert notes[0].startswith("note, of b.json only: rank 1 has cores on")
 
 
+def test_a_file_of_any_name(launcher):
+    save(launcher, "a.plan", "-n", "2", "--topology", SERVER)
+    save(launcher, "b.json", "-n", "2", "--topology", SERVER)
+    result = diff(launcher, "a.plan", "b.json")
+    assert (result.returncode, result.stdout) == (0, "a.plan and b.json give the same plan for 2 ranks\n")
+
+
 def test_configurations(launcher):
     (launcher.folder / "mine.yaml").write_text("per: socket\nreserve: 1\n")
     result = diff(launcher, "one-rank-per-socket", "mine.yaml", "--topology", SERVER)
