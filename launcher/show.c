@@ -56,16 +56,30 @@ size_t launch_terminal_width(int fd)
 }
 
 struct tally {
-    size_t cpus, cores; /* allowed ones */
+    size_t cpus, cores;              /* allowed, and not left out by the request */
+    size_t cpus_denied, cpus_unused; /* not allowed; allowed and left out */
     size_t places, memories;
 };
 
-static struct tally count(const struct shmrt_machine *machine)
+/* A list without words is none. */
+static bool is_listed(const struct shmrt_bitmap *list, size_t number)
 {
+    return !list->words || shmrt_bitmap_has(list, number);
+}
+
+static struct tally count(const struct launch_shown *shown)
+{
+    const struct launch_options *options = shown->options;
+    const struct shmrt_machine *machine = shown->machine;
     struct tally tally = {0};
     size_t last = SIZE_MAX;
     for (size_t i = 0; i < machine->cpu_count; i++) {
-        if (!machine->cpus[i].allowed)
+        const struct shmrt_machine_cpu *cpu = &machine->cpus[i];
+        bool is_asked_for = is_listed(&options->cpus, cpu->number) &&
+                            is_listed(&options->nodes, machine->nodes[cpu->node].number);
+        tally.cpus_denied += !cpu->allowed;
+        tally.cpus_unused += cpu->allowed && !is_asked_for;
+        if (!cpu->allowed || !is_asked_for)
             continue;
         tally.cpus++;
         tally.cores += machine->cpus[i].core != last;
@@ -101,7 +115,7 @@ void launch_put_machine(const struct launch_shown *shown, FILE *out)
 void launch_put_parts(const struct launch_shown *shown, FILE *out)
 {
     const struct shmrt_machine *machine = shown->machine;
-    struct tally tally = count(machine);
+    struct tally tally = count(shown);
     fprintf(out, "%zu package%s, %zu NUMA node%s", machine->package_count,
             plural(machine->package_count), tally.places, plural(tally.places));
     if (tally.memories)
@@ -111,7 +125,10 @@ void launch_put_parts(const struct launch_shown *shown, FILE *out)
         fprintf(out, " of %zu kinds", machine->kind_count);
     fprintf(out, " and %zu CPU%s to use", tally.cpus, plural(tally.cpus));
     if (tally.cpus < machine->cpu_count)
-        fprintf(out, " (of %zu CPUs; the others are not allowed here)", machine->cpu_count);
+        fprintf(out, " (of %zu CPUs; the others are %s)", machine->cpu_count,
+                !tally.cpus_unused   ? "not allowed here"
+                : !tally.cpus_denied ? "not asked for"
+                                     : "not allowed here, or not asked for");
     if (machine->quota_milli)
         fprintf(out, ", for %zu.%zu CPUs' time", machine->quota_milli / 1000,
                 machine->quota_milli % 1000 / 100);

@@ -36,6 +36,20 @@ def test_of_a_server(launcher):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--cpus", "16-31"], "8 cores and 16 CPUs to use (of 32 CPUs; the others are not asked for)"),
+        (["--nodes", "1", "--cpus", "0,8-31"], "4 cores and 8 CPUs to use (of 32 CPUs; the others are not asked for)"),
+        (["--cpus", "0-31"], "16 cores and 32 CPUs to use"),
+    ],
+)
+def test_the_machine_as_far_as_the_request_leaves_it(launcher, words, said):
+    text = table(launcher, "-n", "1", *words, "--topology", SERVER)
+    assert text.splitlines()[0].endswith(said)
+    assert said in launcher.run("plan", "-n", "1", *words, "--topology", SERVER, "--draw", "-").stdout
+
+
 def test_long_lists_go_on_in_the_next_line(launcher):
     text = table(launcher, "-n", "2", "--topology", f"pack:2 core:64 pu:1(indexes={IN_TURN})")
     rows = text.partition("\n\n")[2].splitlines()
