@@ -177,11 +177,29 @@ static void list_tiers(const struct shmrt_planner *p, char *text_out, size_t byt
     }
 }
 
+/* Why none of the @count nodes of @tier may give memory. */
+static void say_who_forbids(const struct shmrt_planner *p, enum shmrt_tier tier, size_t count,
+                            char *text_out, size_t bytes)
+{
+    size_t allowed = 0;
+    for (size_t i = 0; i < p->machine->node_count; i++) {
+        const struct shmrt_machine_node *node = &p->machine->nodes[i];
+        allowed += node->memory_bytes && node->tier == tier && node->allowed;
+    }
+    if (allowed == 0)
+        snprintf(text_out, bytes, "forbidden by the cgroup, or a GPU's own");
+    else if (allowed < count)
+        snprintf(text_out, bytes, "which the request or the cgroup leaves out");
+    else
+        snprintf(text_out, bytes, "which the request (nodes %s) leaves out, so add %s there",
+                 shmrt_bitmap_text(p->request->nodes).text, count == 1 ? "it" : "them");
+}
+
 int shmrt_planner_check_tier(const struct shmrt_planner *p, struct shmrt_error *error_out)
 {
     enum shmrt_tier tier = p->request->tier;
     struct shmrt_bitmap_text nodes;
-    char tiers[200];
+    char tiers[200], forbidden[160];
     if (tier == SHMRT_TIER_DRAM)
         return 0;
     if (p->request->memory == SHMRT_MEMORY_LOCAL)
@@ -193,11 +211,11 @@ int shmrt_planner_check_tier(const struct shmrt_planner *p, struct shmrt_error *
     list_tiers(p, tiers, sizeof tiers);
     size_t count = list_tier(p, tier, false, &nodes);
     if (count)
+        say_who_forbids(p, tier, count, forbidden, sizeof forbidden);
+    if (count)
         return shmrt_error_set(error_out, -EINVAL,
                                "no %s is left: it is on NUMA node%s %s, %s; there is %s",
-                               tier_name(tier), count == 1 ? "" : "s", nodes.text,
-                               p->request->nodes ? "which the request or the cgroup leaves out"
-                                                 : "forbidden by the cgroup, or a GPU's own",
+                               tier_name(tier), count == 1 ? "" : "s", nodes.text, forbidden,
                                *tiers ? tiers : "no other");
     return shmrt_error_set(error_out, -EINVAL, "the machine has no %s: there is %s",
                            tier_name(tier), *tiers ? tiers : "no memory that may be used");

@@ -291,11 +291,13 @@ static int warn_taken(const struct shmrt_planner *p)
         return -ENOMEM;
     if (taken.count == 0)
         return 0;
-    char words[400];
+    char words[400], free_words[128];
+    snprintf(free_words, sizeof free_words, "CPU%s %s %s free", free_ones.count == 1 ? "" : "s",
+             free_ones.text.text, free_ones.count == 1 ? "is" : "are");
     snprintf(words, sizeof words,
-             "on CPU%s %s, where another job runs already, and each slows the other down: %s%s",
+             "on CPU%s %s, where another job runs already, and each slows the other down: %s",
              taken.count == 1 ? "" : "s", taken.text.text,
-             free_ones.count ? "free are CPUs " : "no CPU is free", free_ones.text.text);
+             free_ones.count ? free_words : "no CPU is free");
     char one[420], many[420];
     snprintf(one, sizeof one, "is %s", words);
     snprintf(many, sizeof many, "are %s", words);

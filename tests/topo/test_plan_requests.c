@@ -90,7 +90,7 @@ static const struct {
      "note: ranks 2-3 have no memory of that tier next to their NUMA nodes, and take it from the nearest ones\n"},
     {HBM, NULL, "0,2",
      {.ranks = 2, .tier = SHMRT_TIER_HBM},
-     "refused: no HBM is left: it is on NUMA nodes 1,3, which the request or the cgroup leaves out; there is DRAM (nodes 0,2)\n"},
+     "refused: no HBM is left: it is on NUMA nodes 1,3, which the request (nodes 0,2) leaves out, so add them there; there is DRAM (nodes 0,2)\n"},
     {HBM, NULL, NULL,
      {.ranks = 2, .tier = SHMRT_TIER_CXL},
      "refused: the machine has no CXL memory: there is DRAM (nodes 0,2), HBM (nodes 1,3)\n"},
@@ -251,7 +251,7 @@ static void cpus_of_another_job_are_named(void **state)
         "2  package 1  node 1  cores 2  cpus 2  memory 1  threads 1  segment 1  groups 1/1\n"
         "3  package 1  node 1  cores 3  cpus 3  memory 1  threads 1  segment 1  groups 1/1\n"
         "note: rank 1 is on CPU 1, where another job runs already, and each slows the other down: "
-        "free are CPUs 0,2-3\n");
+        "CPUs 0,2-3 are free\n");
     take(machine, 0, 3);
     assert_plan(
         machine, &one,
@@ -269,7 +269,15 @@ static void cpus_of_another_job_are_named(void **state)
         "0/0\n"
         "note: NUMA node 1: no rank runs there\n"
         "note: rank 0 is on CPU 1, where another job runs already, and each slows the other "
-        "down: free are CPUs 0,2\n");
+        "down: CPUs 0,2 are free\n");
+    take(machine, 0, 0);
+    assert_plan(
+        machine, &per,
+        "0  package 0  node 0  cores 0-1  cpus 0-1  memory 0  threads 2  segment 0  groups "
+        "0/0\n"
+        "note: NUMA node 1: no rank runs there\n"
+        "note: rank 0 is on CPUs 0-1, where another job runs already, and each slows the other "
+        "down: CPU 2 is free\n");
     shmrt_machine_destroy(machine);
 }
 
