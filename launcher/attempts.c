@@ -36,6 +36,7 @@ static int catch_signals(struct launch_job *job)
     }
     const struct sigaction ignore = {.sa_handler = SIG_IGN}, usual = {.sa_handler = SIG_DFL};
     sigaction(SIGPIPE, &ignore, &job->inherited_pipe);
+    sigaction(SIGXFSZ, &ignore, &job->inherited_xfsz); /* a write that fails tells us, too */
     sigaction(SIGCHLD, &usual, NULL); /* an ignored SIGCHLD would leave nothing to wait for */
     sigprocmask(SIG_BLOCK, &set, &job->inherited_mask);
     job->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -47,10 +47,10 @@ struct launch_job {
     bool raised_files;
     struct rlimit inherited_files; /* the ranks get it back */
     sigset_t inherited_mask;
-    struct sigaction inherited_pipe; /* SIGPIPE's */
-    bool piped;                      /* output comes through us; else ranks write it themselves */
-    int in_fds[SHMRT_MAX_RANKS];     /* read ends, or our own input; -1: nothing to read */
-    int out_fds[SHMRT_MAX_RANKS];    /* write ends, -1 when not piped */
+    struct sigaction inherited_pipe, inherited_xfsz; /* SIGPIPE's and SIGXFSZ's */
+    bool piped;                   /* output comes through us; else ranks write it themselves */
+    int in_fds[SHMRT_MAX_RANKS];  /* read ends, or our own input; -1: nothing to read */
+    int out_fds[SHMRT_MAX_RANKS]; /* write ends, -1 when not piped */
     int err_fds[SHMRT_MAX_RANKS];
     /* The other ends. Whoever forgets to close its copies keeps a writer from learning that its
      * reader is gone, or a reader that its writer is. */

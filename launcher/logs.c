@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,16 +34,67 @@ static int make_folder(const char *dir, struct shmrt_error *error_out)
                         rc == -EEXIST ? "this is no folder" : strerror(-rc));
 }
 
+/*
+ * In a folder that others may write to, a link of theirs would have us empty a file of ours, and a
+ * pipe would hold us up. A link of our own is followed, by the words that are in it.
+ */
+static int open_link(const char *dir, const char *path, int flags)
+{
+    char target[PATH_MAX];
+    struct stat status;
+    int link = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t length = link < 0 ? -1 : readlinkat(link, "", target, sizeof target - 1);
+    bool is_ours = length >= 0 && fstat(link, &status) == 0 && status.st_uid == geteuid();
+    if (link >= 0)
+        close(link);
+    if (!is_ours) {
+        errno = ELOOP;
+        return -1;
+    }
+    target[length] = '\0';
+    int folder = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(folder, target, flags, 0666);
+    if (folder >= 0)
+        close(folder);
+    return fd;
+}
+
+/* Return: the descriptor, or a negative errno. */
+static int open_fit(const char *dir, const char *path)
+{
+    static const int flags =
+        O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC;
+    struct stat status;
+    int fd = open(path, flags | O_NOFOLLOW, 0666);
+    if (fd < 0 && errno == ELOOP)
+        fd = open_link(dir, path, flags);
+    if (fd < 0)
+        return errno == ENXIO ? -EINVAL : -errno;
+    if (fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISCHR(status.st_mode))) {
+        (void)fcntl(fd, F_SETFL, O_APPEND);
+        return fd;
+    }
+    close(fd);
+    return -EINVAL;
+}
+
+static const char *why_not(int code)
+{
+    return code == -ELOOP    ? "it is a link of another user; remove it, or choose another folder"
+           : code == -EINVAL ? "it is neither a file nor a device"
+                             : strerror(-code);
+}
+
 static int open_file(const char *dir, size_t rank, const char *ending, struct launch_log *log,
                      struct shmrt_error *error_out)
 {
     char *path;
     if (asprintf(&path, "%s/rank-%zu.%s", dir, rank, ending) < 0)
         return launch_error(error_out, -ENOMEM, "no memory for the name of a log");
-    log->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOCTTY | O_CLOEXEC, 0666);
-    int rc = log->fd < 0 ? -errno : 0;
+    int fd = open_fit(dir, path), rc = fd < 0 ? fd : 0;
+    log->fd = rc ? -1 : fd;
     if (rc)
-        launch_error(error_out, rc, "--log-dir: %s cannot be written: %s", path, strerror(-rc));
+        launch_error(error_out, rc, "--log-dir: %.300s cannot be written: %s", path, why_not(rc));
     free(path);
     return rc;
 }

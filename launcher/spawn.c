@@ -70,6 +70,7 @@ static _Noreturn void run_rank(const struct launch_job *job, size_t rank, pid_t 
     if (job->raised_files)
         (void)setrlimit(RLIMIT_NOFILE, &job->inherited_files);
     sigaction(SIGPIPE, &job->inherited_pipe, NULL);
+    sigaction(SIGXFSZ, &job->inherited_xfsz, NULL);
     sigprocmask(SIG_SETMASK, &job->inherited_mask, NULL);
     execvp(job->options->command[0], job->options->command);
     give_up(report, LAUNCH_STEP_EXEC, -errno);

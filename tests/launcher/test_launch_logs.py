@@ -2,7 +2,9 @@
 """--log-dir: every byte of each rank in files of its own, also when a disk is full."""
 
 import os
+import resource
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -89,6 +91,51 @@ def test_a_file_that_cannot_be_written(launcher):
     assert result.returncode == 125
     assert "logs/rank-1.err cannot be written: Is a directory" in result.stderr
     assert not (launcher.folder / "started").exists()
+
+
+def test_a_pipe_in_place_of_a_file(launcher):
+    """Nobody reads it: to open it as a file would wait for ever."""
+    (launcher.folder / "logs").mkdir()
+    os.mkfifo(launcher.folder / "logs" / "rank-0.out")
+    result = launcher.run("-n", "1", "--log-dir", "logs", "touch", "started")
+    assert result.returncode == 125
+    assert "logs/rank-0.out cannot be written: it is neither a file nor a device" in result.stderr
+    assert not (launcher.folder / "started").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make another user's link")
+def test_a_link_that_another_user_planted(launcher):
+    (launcher.folder / "precious").write_text("mine")
+    (launcher.folder / "logs").mkdir()
+    link = launcher.folder / "logs" / "rank-0.out"
+    link.symlink_to("../precious")
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    result = launcher.run("-n", "1", "--log-dir", "logs", "true")
+    assert result.returncode == 125
+    assert "it is a link of another user" in result.stderr
+    assert (launcher.folder / "precious").read_text() == "mine"
+
+
+def test_a_link_of_our_own(launcher):
+    (launcher.folder / "logs").mkdir()
+    (launcher.folder / "logs" / "rank-0.out").symlink_to("../elsewhere")
+    assert launcher.run("-n", "1", "--log-dir", "logs", "echo", "text").returncode == 0
+    assert (launcher.folder / "elsewhere").read_text() == "text\n"
+
+
+def test_a_limit_on_the_size_of_files(launcher):
+    """Its signal would kill us; the ranks get theirs back."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    words = ["sh", "-c", "seq 5000; grep SigIgn /proc/self/status"]
+    result = launcher.run("-n", "1", "--log-dir", "logs", *words, preexec_fn=limit)
+    assert result.returncode == 125
+    assert result.stderr.count("File too large: what follows is missing there") == 1
+    lines = result.stdout.splitlines()
+    assert lines[:-1] == [str(i) for i in range(1, 5001)]
+    assert int(lines[-1].split()[1], 16) >> (signal.SIGXFSZ - 1) & 1 == 0
 
 
 def with_a_full_disk(launcher, *words):
