@@ -373,6 +373,8 @@ size_t launch_stream_last_lines(const struct launch_stream *stream, size_t most,
         text_out[--at] = count ? '\n' : '\0';
         at -= stop - from;
         memcpy(text_out + at, text + from, stop - from);
+        for (char *nul; (nul = memchr(text_out + at, '\0', stop - from));)
+            *nul = '?'; /* it would end the text */
     }
     memmove(text_out, text_out + at, bytes - at);
     if (!count && bytes)

@@ -84,8 +84,8 @@ bool launch_stream_read(struct launch_stream *stream);
 /**
  * launch_stream_last_lines - the last lines that came, @most at most, between them newlines
  *
- * Empty ones at the end do not count, nor what a progress bar had shown before in its line.
- * Return: how many.
+ * Each byte 0 is a question mark there. Empty lines at the end do not count, nor what a progress
+ * bar had shown before in its line. Return: how many.
  */
 size_t launch_stream_last_lines(const struct launch_stream *stream, size_t most, char *text_out,
                                 size_t bytes);

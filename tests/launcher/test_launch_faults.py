@@ -198,6 +198,14 @@ sys.exit(1)
     assert "rank 1 (pid " in lines[-1]
 
 
+def test_a_byte_0_in_the_last_lines(launcher):
+    last = "os.write(2, b'a\\nb\\0b\\nlast words\\n'); leave(3)"
+    code = f"{AFTER_RANK_1}\nif os.environ['RANK'] == '1': {last}\nsys.exit('noise')"
+    lines = report(launcher.run("-n", "2", *launcher.python(code)).stderr)
+    at = lines.index("rank 1 wrote last on standard error:")
+    assert lines[at + 1 : at + 4] == ["  a", "  b?b", "  last words"]
+
+
 @pytest.mark.parametrize("length", [3000, 4096, 10000])
 def test_a_last_line_that_is_long(launcher, length):
     """Its end is kept and the begin of that is shown."""
