@@ -425,17 +425,20 @@ static void check_input(struct supervisor *s)
             s->job->first_rank + (size_t)rank);
 }
 
-/* A second Ctrl-C while only our reader keeps us waiting gives up on the rest of the output. */
+/* Who asks for the end while only our reader keeps us waiting gives up on the rest of the output.
+ */
 static bool wants_out(struct supervisor *s)
 {
     struct signalfd_siginfo info;
     if (s->phase != OVER || read(s->job->signals, &info, sizeof info) != (ssize_t)sizeof info)
         return false;
-    bool is_end = info.ssi_signo != SIGWINCH && info.ssi_signo != SIGCONT;
-    if (!is_end)
+    int number = (int)info.ssi_signo;
+    if (number == SIGTSTP)
+        raise(SIGSTOP);
+    if (number != SIGINT && number != SIGTERM && number != SIGHUP && number != SIGQUIT)
         return false;
     s->is_end_wanted = s->is_reader_stuck = true;
-    blame(s, LAUNCH_CAUSE_SIGNAL, 0, (int)info.ssi_signo);
+    blame(s, LAUNCH_CAUSE_SIGNAL, 0, number);
     return true;
 }
 

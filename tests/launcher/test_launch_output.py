@@ -5,6 +5,8 @@ import datetime
 import fcntl
 import os
 import re
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -225,6 +227,20 @@ def test_a_slow_reader_loses_nothing_and_delays_no_signal(launcher):
     assert process.returncode == 143, err
     assert len(out) > 70000, "what was in the queue and in the ranks' pipes came too"
     assert {line[3:] for line in out.splitlines()} == {b" " + b"z" * 999}
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTSTP])
+def test_a_signal_after_the_end_costs_no_output(launcher, number):
+    """The ranks have ended, and a slow reader has not got all of it yet."""
+    process = launcher.start("-n", "2", "--no-bind", "seq", "12000")
+    assert select.select([process.stdout], [], [], LIMIT_S)[0]
+    eventually(lambda: len(launcher.relatives()) == 1, "only the launcher is left")
+    process.send_signal(number)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, err
+    assert len(out.splitlines()) == 24000
 
 
 def test_a_full_disk_is_told(launcher):
