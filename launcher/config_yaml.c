@@ -7,7 +7,6 @@
 #include "config.h"
 #include "say.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,9 +38,6 @@ static int complain(struct reader *r, yaml_mark_t mark, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    for (char *c = text; *c; c++)
-        if (iscntrl((unsigned char)*c))
-            *c = '?';
     return launch_error(r->error_out, -EINVAL, "%s:%zu:%zu: %s", r->path, mark.line + 1,
                         mark.column + 1, text);
 }

@@ -2,10 +2,18 @@
 /* say.c - formats lines and errors; longer ones are cut, never split. */
 #include "say.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+void launch_clean(char *text)
+{
+    for (char *c = text; *c; c++)
+        if (iscntrl((unsigned char)*c))
+            *c = '?';
+}
 
 void launch_say(const char *format, ...)
 {
@@ -15,6 +23,7 @@ void launch_say(const char *format, ...)
     va_start(args, format);
     vsnprintf(line + at, sizeof line - at - 1, format, args);
     va_end(args);
+    launch_clean(line);
     at = strlen(line);
     line[at] = '\n';
     /* Where standard error is gone there is nobody left to tell. */
@@ -28,5 +37,6 @@ int launch_error(struct shmrt_error *error_out, int code, const char *format, ..
     error_out->code = code;
     vsnprintf(error_out->text, sizeof error_out->text, format, args);
     va_end(args);
+    launch_clean(error_out->text);
     return code;
 }

@@ -8,6 +8,9 @@
 /** One line on standard error, in one write, with our name in front. */
 void launch_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/** Make @text one line that does nothing to a terminal: it may hold names that others chose. */
+void launch_clean(char *text);
+
 /** Fill @error_out and hand back @code, for `return`. */
 int launch_error(struct shmrt_error *error_out, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

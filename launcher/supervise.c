@@ -129,18 +129,20 @@ static void start_phase(struct supervisor *s, enum phase phase, size_t ms)
     s->deadline_ns = in_ms(ms);
 }
 
-static void count_ended(struct supervisor *s, const struct launch_event *event)
+static void count_ended(struct supervisor *s, const struct launch_event *event, bool failed)
 {
     struct launch_tally *tally = &s->verdict.tally;
     bool is_cause = s->verdict.cause == LAUNCH_CAUSE_RANK && s->verdict.rank == event->rank;
     if (is_cause)
         return;
-    if (s->phase == KILLING)
+    if (s->phase == KILLING) {
         tally->killed++;
-    else if (s->asked_ns)
+    } else if (s->asked_ns) {
         tally->asked++;
-    else
+    } else {
         tally->finished++;
+        tally->failed += failed;
+    }
 }
 
 static void rank_ended(struct supervisor *s, const struct launch_event *event)
@@ -148,7 +150,7 @@ static void rank_ended(struct supervisor *s, const struct launch_event *event)
     bool failed = !WIFEXITED(event->value) || WEXITSTATUS(event->value) != 0;
     if (failed)
         blame(s, LAUNCH_CAUSE_RANK, event->rank, event->value);
-    count_ended(s, event);
+    count_ended(s, event, failed);
     s->alive--;
     if (failed && s->phase == RUNNING)
         start_phase(s, NOTICE, NOTICE_MS);
@@ -501,6 +503,7 @@ static void conclude(struct supervisor *s)
         launch_report_failure(s->wiring, (size_t)verdict->rank,
                               job->first_rank + (size_t)verdict->rank, s->traceback, say_line, s);
     launch_verdict_text(verdict, job, text, sizeof text);
+    launch_clean(text);
     if (*text)
         say(s, "%s", text);
     if (verdict->calls_for_restart)

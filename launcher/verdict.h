@@ -26,6 +26,7 @@ enum launch_cause {
 /** How the ranks ended that were not the cause. */
 struct launch_tally {
     size_t finished; /* by themselves, before we did anything */
+    size_t failed;   /* of these */
     size_t asked;    /* after a signal that they could answer */
     size_t killed;   /* after SIGKILL */
 };

@@ -65,7 +65,17 @@ def test_the_first_failure_counts(launcher):
     code = rank_code("if rank == 2: sys.exit(9)", "time.sleep(0.8)", "sys.exit(3)")
     code, _, err = ending(launcher.start("-n", "3", *launcher.python(code)))
     assert code == 9
-    assert "2 other ranks ended by themselves" in err
+    assert "2 other ranks ended by themselves and all failed too" in err
+
+
+def test_the_others_failed_or_not(launcher):
+    code = rank_code("if rank == 2: sys.exit(9)", "time.sleep(0.5)", "sys.exit(rank)")
+    assert (
+        "2 other ranks ended by themselves (1 failed too)"
+        in ending(launcher.start("-n", "3", *launcher.python(code)))[2]
+    )
+    code = rank_code("if rank == 1: sys.exit(9)", "time.sleep(0.5)")
+    assert "1 other rank ended by itself with success" in ending(launcher.start("-n", "2", *launcher.python(code)))[2]
 
 
 def test_peers_get_a_moment_to_say_what_they_saw(launcher):
@@ -79,6 +89,13 @@ def test_killed_by_a_signal(launcher):
     code, _, err = ending(launcher.start("-n", "2", "sh", "-c", "kill -SEGV $$"))
     assert code == 128 + signal.SIGSEGV
     assert "was killed by signal 11 (SIGSEGV)" in err
+
+
+def test_killed_by_a_real_time_signal(launcher):
+    number = signal.SIGRTMIN + 6
+    code, _, err = ending(launcher.start("-n", "1", "bash", "-c", f"kill -{int(number)} $$"))
+    assert code == 128 + number
+    assert f"was killed by signal {int(number)} (SIGRTMIN+6)" in err
 
 
 def test_ranks_that_ignore_sigterm_are_killed(launcher):
@@ -101,6 +118,31 @@ def test_command_not_executable(launcher, tmp_path):
     result = launcher.run("-n", "2", str(tmp_path / "data"))
     assert result.returncode == 126
     assert "chmod +x" in result.stderr
+
+
+def test_what_people_mean_by_a_command(launcher, tmp_path):
+    (tmp_path / "t.py").write_text("")
+    (tmp_path / "t").write_text("")
+    (tmp_path / "folder").mkdir()
+    for command, code, hint in [
+        ("t.py", 127, "any folder of PATH, but it is in this one: write python t.py"),
+        ("t", 127, "any folder of PATH, but it is in this one: write ./t"),
+        ("python t.py", 127, "(these words are one: leave out the quotes around them)"),
+        ("folder", 127, "any folder of PATH"),
+        ("./folder", 126, "Permission denied (this is a folder)"),
+    ]:
+        result = launcher.run("-n", "1", command, cwd=tmp_path)
+        assert result.returncode == code
+        assert result.stderr.splitlines()[-1].endswith(hint)
+
+
+def test_any_name_leaves_the_reason_on_its_line(launcher):
+    result = launcher.run("-n", "1", "x/" * 1500)
+    assert "No such file or directory" in result.stderr
+    result = launcher.run("-n", "1", "./a\nb\033[2J")
+    assert result.stderr.splitlines()[-1] == 'shm-launch: cannot start "./a?b?[2J": No such file or directory'
+    result = launcher.run("-n", "1", "--log-dir", "no/a\nb", "true")
+    assert "--log-dir no/a?b: " in result.stderr
 
 
 def test_missing_interpreter(launcher, tmp_path):
