@@ -1,16 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conflicts.c - what the user has set stays; what of it works against the plan is said, once. */
 #include "environment.h"
-#include "say.h"
 
 #include <dlfcn.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+
+struct listener {
+    const struct launch_job *job;
+    launch_environment_say say;
+    void *context;
+};
+
+static void tell(const struct listener *to, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void tell(const struct listener *to, const char *format, ...)
+{
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    to->say(to->context, line);
+}
 
 static const char *get(const char *name)
 {
@@ -95,24 +114,25 @@ static const char *gomp_list(void)
 
 /* libgomp binds the thread that loads it to the list's first CPU, whatever the process is bound
  * to. Return: whether a rank leaves its CPUs by that; then the line is said. */
-static bool say_first_of_list(const struct launch_job *job)
+static bool say_first_of_list(const struct listener *to)
 {
     const char *list = gomp_list();
     size_t first = list ? list_first(list, (size_t)sysconf(_SC_NPROCESSORS_CONF)) : SIZE_MAX;
-    for (size_t i = 0; first != SIZE_MAX && i < job->plan->rank_count; i++) {
-        if (shmrt_bitmap_has(&job->plan->ranks[i].cpus, first))
+    for (size_t i = 0; first != SIZE_MAX && i < to->job->plan->rank_count; i++) {
+        if (shmrt_bitmap_has(&to->job->plan->ranks[i].cpus, first))
             continue;
-        launch_say("GOMP_CPU_AFFINITY=%s is set and stays, but once libgomp is loaded (import "
-                   "torch) it binds the main thread of every rank to the first CPU of that list, "
-                   "%zu, which rank %zu does not have: they share it; unset it, the ranks are "
-                   "bound already",
-                   list, first, job->first_rank + i);
+        tell(to,
+             "GOMP_CPU_AFFINITY=%s is set and stays, but once libgomp is loaded (import "
+             "torch) it binds the main thread of every rank to the first CPU of that list, "
+             "%zu, which rank %zu does not have: they share it; unset it, the ranks are "
+             "bound already",
+             list, first, to->job->first_rank + i);
         return true;
     }
     return false;
 }
 
-static void say_narrowing(const struct launch_job *job)
+static void say_narrowing(const struct listener *to)
 {
     static const char *const names[] = {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", NULL};
     char set[256];
@@ -120,73 +140,80 @@ static void say_narrowing(const struct launch_job *job)
         return;
     list_set(names, set, sizeof set);
     if (dlsym(RTLD_DEFAULT, "GOMP_parallel")) {
-        launch_say("%s with libgomp in LD_PRELOAD has bound shm-launch itself, so the plan has "
-                   "those CPUs only: set OMP_PROC_BIND=false, or give the ranks alone "
-                   "--preload libgomp.so.1",
-                   set);
+        tell(to,
+             "%s with libgomp in LD_PRELOAD has bound shm-launch itself, so the plan has "
+             "those CPUs only: set OMP_PROC_BIND=false, or give the ranks alone "
+             "--preload libgomp.so.1",
+             set);
         return;
     }
-    if (!is_wide(job->plan))
+    if (!is_wide(to->job->plan))
         return;
-    launch_say("%s: set, and left as set; but once libgomp is loaded (import torch) a rank's main "
-               "thread may use one place only, and so may what it starts. The ranks are bound "
-               "already: unset it, or set OMP_PROC_BIND=false",
-               set);
+    tell(to,
+         "%s: set, and left as set; but once libgomp is loaded (import torch) a rank's main "
+         "thread may use one place only, and so may what it starts. The ranks are bound "
+         "already: unset it, or set OMP_PROC_BIND=false",
+         set);
 }
 
 /* @list of variable @name binds OpenMP's threads to CPUs; ranks have other ones. */
-static void say_left_out(const struct launch_job *job, const char *name, const char *list, char end)
+static void say_left_out(const struct listener *to, const char *name, const char *list, char end)
 {
-    for (size_t i = 0; i < job->plan->rank_count; i++) {
-        const struct shmrt_bitmap *cpus = &job->plan->ranks[i].cpus;
+    for (size_t i = 0; i < to->job->plan->rank_count; i++) {
+        const struct shmrt_bitmap *cpus = &to->job->plan->ranks[i].cpus;
         size_t cpu = shmrt_bitmap_next(cpus, 0);
         while (cpu < cpus->bits && list_has(list, end, cpu))
             cpu = shmrt_bitmap_next(cpus, cpu + 1);
         if (cpu >= cpus->bits)
             continue;
-        launch_say("%s=%s is set and stays, but it leaves out CPU %zu, which rank %zu has: its "
-                   "OpenMP threads crowd on other CPUs or are not bound as you say; unset it, the "
-                   "ranks are bound already",
-                   name, get(name), cpu, i);
+        tell(to,
+             "%s=%s is set and stays, but it leaves out CPU %zu, which rank %zu has: its "
+             "OpenMP threads crowd on other CPUs or are not bound as you say; unset it, the "
+             "ranks are bound already",
+             name, get(name), cpu, i);
         return;
     }
 }
 
-static void say_intel(const struct launch_job *job)
+static void say_intel(const struct listener *to)
 {
     static const char proclist[] = "proclist=[";
     const char *kmp = get("KMP_AFFINITY");
     const char *list = kmp ? strstr(kmp, proclist) : NULL;
     if (list)
-        say_left_out(job, "KMP_AFFINITY", list + strlen(proclist), ']');
+        say_left_out(to, "KMP_AFFINITY", list + strlen(proclist), ']');
     if (kmp && strstr(kmp, "norespect"))
-        launch_say("KMP_AFFINITY=%s is set and stays, but norespect lets Intel's OpenMP leave the "
-                   "CPUs of a rank for those of others; without that word it keeps to them",
-                   kmp);
+        tell(to,
+             "KMP_AFFINITY=%s is set and stays, but norespect lets Intel's OpenMP leave the "
+             "CPUs of a rank for those of others; without that word it keeps to them",
+             kmp);
 }
 
-static void say_thread_limit(const struct launch_job *job)
+static void say_thread_limit(const struct listener *to)
 {
     const char *limit = get("OMP_THREAD_LIMIT");
     size_t most = limit ? strtoull(limit, NULL, 10) : 0;
-    for (size_t i = 0; most && !job->own_threads && i < job->plan->rank_count; i++)
-        if (job->plan->ranks[i].threads > most) {
-            launch_say("OMP_THREAD_LIMIT=%s is set and stays, but rank %zu is planned with %zu "
-                       "threads",
-                       limit, i, job->plan->ranks[i].threads);
+    for (size_t i = 0; most && !to->job->own_threads && i < to->job->plan->rank_count; i++)
+        if (to->job->plan->ranks[i].threads > most) {
+            tell(to,
+                 "OMP_THREAD_LIMIT=%s is set and stays, but rank %zu is planned with %zu "
+                 "threads",
+                 limit, i, to->job->plan->ranks[i].threads);
             return;
         }
 }
 
 /* Under srun or mpirun an outer world is what one expects. */
-static void say_outer_world(const struct launch_job *job)
+static void say_outer_world(const struct listener *to)
 {
     const char *outer = get("WORLD_SIZE");
-    size_t all = job->plan->rank_count * job->cluster.machines;
-    if (outer && job->cluster.manager == LAUNCH_MANAGER_NONE && strtoull(outer, NULL, 10) != all)
-        launch_say("WORLD_SIZE=%s of a launcher around this one is replaced: the ranks of this job "
-                   "are %zu",
-                   outer, all);
+    size_t all = to->job->plan->rank_count * to->job->cluster.machines;
+    if (outer && to->job->cluster.manager == LAUNCH_MANAGER_NONE &&
+        strtoull(outer, NULL, 10) != all)
+        tell(to,
+             "WORLD_SIZE=%s of a launcher around this one is replaced: the ranks of this job "
+             "are %zu",
+             outer, all);
 }
 
 static bool is_this_machine(const char *address)
@@ -207,34 +234,40 @@ static bool is_masked(void)
            CPU_COUNT(&mask) < sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-static void say_cluster(const struct launch_job *job)
+static void say_cluster(const struct listener *to)
 {
-    const struct launch_cluster *c = &job->cluster;
+    const struct launch_cluster *c = &to->job->cluster;
     if (c->unused > 1)
-        launch_say("Slurm gave this job %zu machines, and without srun ranks start on this one "
-                   "only: srun --ntasks-per-node=1 shm-launch ... uses all, --nnodes 1 says that "
-                   "one is meant",
-                   c->unused);
+        tell(to,
+             "Slurm gave this job %zu machines, and without srun ranks start on this one "
+             "only: srun --ntasks-per-node=1 shm-launch ... uses all, --nnodes 1 says that "
+             "one is meant",
+             c->unused);
     if (get("OMPI_MCA_orte_bound_at_launch") && is_masked())
-        launch_say("mpirun has bound this task to some CPUs of the machine, and the ranks get no "
-                   "others: mpirun --bind-to none leaves them all");
-    if (c->machines == 1 && !job->options->address && !is_this_machine(c->address))
-        launch_say("MASTER_ADDR=%s is set and stays, though the job has one machine: unset it if "
-                   "that is another one",
-                   c->address);
+        tell(to, "mpirun has bound this task to some CPUs of the machine, and the ranks get no "
+                 "others: mpirun --bind-to none leaves them all");
+    if (c->machines == 1 && !to->job->options->address && !is_this_machine(c->address))
+        tell(to,
+             "MASTER_ADDR=%s is set and stays, though the job has one machine: unset it if "
+             "that is another one",
+             c->address);
 }
 
-void launch_environment_say_conflicts(const struct launch_job *job)
+void launch_environment_conflicts(const struct launch_job *job, launch_environment_say say,
+                                  void *context)
 {
-    say_cluster(job);
-    say_outer_world(job);
+    const struct listener to = {job, say, context};
+    if (*job->cluster.address) {
+        say_cluster(&to);
+        say_outer_world(&to);
+    }
     if (job->options->no_bind)
         return;
-    if (!say_first_of_list(job)) {
-        say_narrowing(job);
+    if (!say_first_of_list(&to)) {
+        say_narrowing(&to);
         if (gomp_list())
-            say_left_out(job, "GOMP_CPU_AFFINITY", gomp_list(), '\0');
+            say_left_out(&to, "GOMP_CPU_AFFINITY", gomp_list(), '\0');
     }
-    say_intel(job);
-    say_thread_limit(job);
+    say_intel(&to);
+    say_thread_limit(&to);
 }

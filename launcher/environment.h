@@ -24,8 +24,13 @@ void launch_outer_drop(const struct launch_words *env);
 /** Forget an OMP_NUM_THREADS that OpenMP would not understand, and say so. */
 void launch_threads_drop_bad(void);
 
-/** Lines on standard error about what the user has set and what works against the plan. */
-void launch_environment_say_conflicts(const struct launch_job *job);
+/** Takes one line. */
+typedef void (*launch_environment_say)(void *context, const char *line);
+
+/** What the user has set and what works against the plan. Of a job that is planned only, without an
+ * address in its cluster, nothing is told that is about several machines. */
+void launch_environment_conflicts(const struct launch_job *job, launch_environment_say say,
+                                  void *context);
 
 /**
  * launch_environment_set - give this process, which is about to become @rank, its variables

@@ -88,6 +88,48 @@ static void report(const struct launch_shown *shown)
     free(text);
 }
 
+static void add_note(void *notes, const char *line)
+{
+    struct launch_words *to = notes;
+    if (to->count < LAUNCH_WORDS_MAX && (to->words[to->count] = strdup(line)))
+        to->count++;
+}
+
+/* What a start of the job would say, for who only looks. */
+static void gather_notes(const struct launch_shown *shown, const struct launch_cluster *cluster,
+                         struct launch_words *notes)
+{
+    const struct launch_job job = {
+        .options = shown->options,
+        .plan = shown->plan,
+        .cluster = *cluster,
+        .own_threads = launch_own_threads(),
+        .first_rank = cluster->machine * shown->plan->rank_count,
+    };
+    if (shown->options->verify)
+        add_note(notes, "--verify looks at ranks that run, and a plan starts none");
+    if (shown->machine->is_here)
+        launch_environment_conflicts(&job, add_note, notes);
+}
+
+static int show_only(struct launch_shown *shown, const struct launch_cluster *cluster)
+{
+    struct launch_words notes = {0};
+    gather_notes(shown, cluster, &notes);
+    shown->notes = &notes;
+    int code = show(shown);
+    shown->notes = NULL;
+    for (size_t i = 0; i < notes.count; i++)
+        free(notes.words[i]);
+    return code;
+}
+
+static void say_line(void *context, const char *line)
+{
+    (void)context;
+    launch_say("%s", line);
+}
+
 static const char *from_environment(const char *name, const void *context)
 {
     (void)context;
@@ -135,7 +177,7 @@ static int run(const struct launch_shown *shown, const struct launch_cluster *cl
     }
     if (prepare(shown, &job, &error) == 0) {
         report(shown);
-        launch_environment_say_conflicts(&job);
+        launch_environment_conflicts(&job, say_line, NULL);
         code = launch_run(&job);
     } else {
         launch_say("%s", error.text);
@@ -172,7 +214,7 @@ static int plan_and_run(struct launch_options *options, const struct launch_clus
         launch_say("%s", error.text);
         return LAUNCH_EXIT_USAGE;
     }
-    const struct launch_shown shown = {options, machine, plan};
+    struct launch_shown shown = {options, machine, plan, NULL};
     int code = LAUNCH_EXIT_USAGE;
     if (launch_input_check(options, plan, &error)) {
         launch_say("%s", error.text);
@@ -182,7 +224,7 @@ static int plan_and_run(struct launch_options *options, const struct launch_clus
     } else {
         code = draw(&shown);
         if (code == 0)
-            code = options->dry_run ? show(&shown) : run(&shown, cluster, argv);
+            code = options->dry_run ? show_only(&shown, cluster) : run(&shown, cluster, argv);
     }
     shmrt_plan_destroy(plan);
     shmrt_machine_destroy(machine);
@@ -203,12 +245,14 @@ static int start(struct launch_options *options, char **argv)
 {
     struct launch_cluster cluster = {.machines = 1};
     struct shmrt_error error;
-    if (!options->dry_run &&
-        launch_cluster_find(options, from_environment, NULL, &cluster, &error)) {
-        launch_say("%s", error.text);
-        return LAUNCH_EXIT_USAGE;
+    if (launch_cluster_find(options, from_environment, NULL, &cluster, &error)) {
+        cluster = (struct launch_cluster){.machines = 1};
+        if (!options->dry_run) {
+            launch_say("%s", error.text);
+            return LAUNCH_EXIT_USAGE;
+        }
     }
-    if (!cluster.task)
+    if (!cluster.task || options->dry_run)
         return plan_and_run(options, &cluster, argv);
     launch_say("task %zu of this machine starts nothing, since task 0 starts all ranks; with one "
                "task a machine, the ranks have its CPUs too: %s",

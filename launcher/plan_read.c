@@ -210,7 +210,7 @@ static int plan_it(const char *name, struct launch_options *options, json_t **pl
         rc = launch_plan(options, &machine, &plan, error_out);
     if (rc)
         return rc;
-    const struct launch_shown shown = {options, machine, plan};
+    const struct launch_shown shown = {options, machine, plan, NULL};
     rc = launch_plan_json(&shown, plan_out);
     shmrt_plan_destroy(plan);
     shmrt_machine_destroy(machine);

@@ -12,6 +12,7 @@ struct launch_shown {
     const struct launch_options *options;
     const struct shmrt_machine *machine;
     const struct shmrt_plan *plan;
+    const struct launch_words *notes; /* besides the plan's own; NULL: none */
 };
 
 struct json_t;

@@ -128,11 +128,14 @@ static json_t *ranks_json(const struct shmrt_plan *plan)
     return list;
 }
 
-static json_t *warnings_json(const struct shmrt_plan *plan)
+static json_t *warnings_json(const struct launch_shown *shown)
 {
+    const struct shmrt_plan *plan = shown->plan;
     json_t *list = json_array();
     for (size_t i = 0; list && i < plan->warning_count; i++)
         append(&list, any_text(plan->warnings[i]));
+    for (size_t i = 0; list && shown->notes && i < shown->notes->count; i++)
+        append(&list, any_text(shown->notes->words[i]));
     return list;
 }
 
@@ -142,7 +145,7 @@ int launch_plan_json(const struct launch_shown *shown, struct json_t **json_out)
         json_pack("{s:i, s:s, s:b, s:o, s:o, s:o}", "shm_launch_plan", LAUNCH_PLAN_FORMAT,
                   "version", shmrt_version(), "bound", !shown->options->no_bind, "machine",
                   machine_json(shown->options, shown->machine), "ranks", ranks_json(shown->plan),
-                  "warnings", warnings_json(shown->plan));
+                  "warnings", warnings_json(shown));
     if (!json)
         return -ENOMEM;
     *json_out = json;
@@ -152,7 +155,7 @@ int launch_plan_json(const struct launch_shown *shown, struct json_t **json_out)
 char *launch_plan_json_line(const struct launch_options *options,
                             const struct shmrt_machine *machine, const struct shmrt_plan *plan)
 {
-    const struct launch_shown shown = {options, machine, plan};
+    const struct launch_shown shown = {options, machine, plan, NULL};
     json_t *json;
     if (launch_plan_json(&shown, &json))
         return NULL;

@@ -174,13 +174,16 @@ static int show_ranks(const struct launch_shown *shown, FILE *out, size_t width)
 static void show_notes(const struct launch_shown *shown, FILE *out)
 {
     const char *own = launch_own_threads();
-    if (shown->plan->warning_count || own)
+    const size_t notes = shown->notes ? shown->notes->count : 0;
+    if (shown->plan->warning_count || own || notes)
         fputc('\n', out);
     if (own)
         fprintf(out, "note: OMP_NUM_THREADS=%s is set and stays; the plan would set %zu%s\n", own,
                 shown->plan->ranks[0].threads, shown->plan->rank_count > 1 ? " for rank 0" : "");
     for (size_t i = 0; i < shown->plan->warning_count; i++)
         fprintf(out, "note: %s\n", shown->plan->warnings[i]);
+    for (size_t i = 0; i < notes; i++)
+        fprintf(out, "note: %s\n", shown->notes->words[i]);
 }
 
 int launch_show_table(const struct launch_shown *shown, size_t width, FILE *out)

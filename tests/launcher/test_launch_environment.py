@@ -286,6 +286,24 @@ def test_what_works_against_the_plan_stays_and_is_told(launcher, env, message):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU cannot become fewer")
+def test_a_plan_tells_what_a_start_would(launcher):
+    env = {"OMP_PROC_BIND": "close", "OMP_THREAD_LIMIT": "1", "WORLD_SIZE": "9", "MASTER_ADDR": "10.1.2.3"}
+    start = told(launcher.run("-n", "1", "true", env=env).stderr).replace("shm-launch: ", "").splitlines()
+    assert len(start) == 4
+    shown = launcher.run("plan", "-n", "1", env=env).stdout
+    assert [line for line in start if f"note: {line}\n" in shown] == start
+    warnings = json.loads(launcher.run("plan", "-n", "1", "--json", env=env).stdout)["warnings"]
+    assert [line for line in start if line in warnings] == start
+    assert "OMP_PROC_BIND" not in launcher.run("plan", "-n", "1", "--topology", "core:2 pu:1", env=env).stdout
+
+
+def test_a_plan_cannot_be_verified(launcher):
+    note = "note: --verify looks at ranks that run, and a plan starts none"
+    assert note in launcher.run("plan", "-n", "1", "--verify").stdout.splitlines()
+    assert "verify" not in launcher.run("plan", "-n", "1").stdout
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU cannot become fewer")
 @pytest.mark.parametrize(
     "env", [{"OMP_PROC_BIND": "close"}, {"OMP_PLACES": "cores"}, {"OMP_PLACES": "sockets"}, {"OMP_PROC_BIND": "false"}]
 )
