@@ -62,6 +62,26 @@ static bool number_of(const struct world *w, const char *name, size_t *out)
     return !*end && !errno;
 }
 
+const char *launch_manager_name(enum launch_manager manager)
+{
+    static const char *const names[] = {
+        [LAUNCH_MANAGER_NONE] = "--nnodes", [LAUNCH_MANAGER_OPENMPI] = "mpirun",
+        [LAUNCH_MANAGER_HYDRA] = "mpirun",  [LAUNCH_MANAGER_FLUX] = "Flux",
+        [LAUNCH_MANAGER_SLURM] = "Slurm",
+    };
+    return names[manager];
+}
+
+/* For messages: where a number of machines comes from, unless the options say it. */
+static const char *source(const struct launch_cluster *cluster, char text_out[64])
+{
+    text_out[0] = '\0';
+    if (cluster->is_told)
+        snprintf(text_out, 64, " of %s (or --nnodes 1, this one alone)",
+                 launch_manager_name(cluster->manager));
+    return text_out;
+}
+
 const char *launch_manager_advice(enum launch_manager manager)
 {
     static const char *const advice[] = {
@@ -218,8 +238,13 @@ static int find_place(const struct world *w, const struct told *told, struct lau
 {
     const struct launch_options *o = w->options;
     bool is_numbered = is_given(o, "node-rank");
+    out->is_told = !o->machines && told->manager != LAUNCH_MANAGER_NONE;
     out->machines = o->machines ? o->machines : told->machines;
     out->machine = is_numbered ? o->machine : told->machine;
+    if (out->machines == 0)
+        return launch_error(error_out, -EINVAL,
+                            "%s says that the job has no machine at all: give --nnodes",
+                            launch_manager_name(told->manager));
     if (out->machines > 1 && !is_numbered && told->machines != out->machines)
         return launch_error(
             error_out, -EINVAL,
@@ -255,7 +280,10 @@ static int copy_address(const char *from, const char *text, struct launch_cluste
         return launch_error(error_out, -EINVAL,
                             "%s has a port: say --master-addr %.*s --master-port %s", from,
                             (int)(colon - text), text, colon + 1);
-    if (strpbrk(text, " \t/,[]") || strlen(text) >= sizeof out->address)
+    bool has_control = false;
+    for (const char *c = text; *c; c++)
+        has_control = has_control || (unsigned char)*c < ' ' || *c == 0x7f;
+    if (has_control || strpbrk(text, " /,[]") || strlen(text) >= sizeof out->address)
         return launch_error(error_out, -EINVAL,
                             "%s: \"%s\" is neither the name nor the address of a machine", from,
                             text);
@@ -267,6 +295,7 @@ static int find_address(const struct world *w, const struct told *told, struct l
                         struct shmrt_error *error_out)
 {
     const char *own = users_own(w, "MASTER_ADDR");
+    char from[64];
     if (w->options->address)
         return copy_address("--master-addr", w->options->address, out, error_out);
     if (own)
@@ -275,9 +304,9 @@ static int find_address(const struct world *w, const struct told *told, struct l
         return copy_address("", "127.0.0.1", out, error_out);
     if (!told->hosts)
         return launch_error(error_out, -EINVAL,
-                            "%zu machines need --master-addr: the name or address of machine 0, "
-                            "the same on all of them",
-                            out->machines);
+                            "%zu machines%s need --master-addr: the name or address of machine "
+                            "0, the same on all of them",
+                            out->machines, source(out, from));
     if (launch_cluster_first_host(told->hosts, out->address, sizeof out->address))
         return launch_error(error_out, -EINVAL,
                             "SLURM_STEP_NODELIST=%s is no list of machines: give --master-addr, "
@@ -290,6 +319,7 @@ static int find_port(const struct world *w, const struct told *told, struct laun
                      struct shmrt_error *error_out)
 {
     const char *own = users_own(w, "MASTER_PORT");
+    char from[64];
     if (w->options->port)
         out->port = w->options->port;
     else if (own && (!number_of(w, "MASTER_PORT", &out->port) || out->port - 1 >= 65535))
@@ -301,9 +331,9 @@ static int find_port(const struct world *w, const struct told *told, struct laun
         out->port = told->port;
     if (out->machines > 1 && !out->port)
         return launch_error(error_out, -EINVAL,
-                            "%zu machines need --master-port: a port that is free on machine 0, "
-                            "the same on all of them",
-                            out->machines);
+                            "%zu machines%s need --master-port: a port that is free on machine "
+                            "0, the same on all of them",
+                            out->machines, source(out, from));
     return 0;
 }
 

@@ -21,6 +21,7 @@ struct launch_cluster {
     size_t machines;
     size_t machine; /* 0 to machines - 1; the ranks of 0 come first */
     size_t task;    /* of the manager's on this machine; only 0 starts ranks */
+    bool is_told;   /* how many machines: by the manager, not by the options */
     size_t unused;  /* machines of a batch job, of which its script uses this one only */
     char address[LAUNCH_ADDRESS_BYTES]; /* MASTER_ADDR */
     size_t port;                        /* MASTER_PORT; 0: any free one of this machine */
@@ -39,6 +40,9 @@ typedef const char *(*launch_lookup)(const char *name, const void *context);
 int launch_cluster_find(const struct launch_options *options, launch_lookup lookup,
                         const void *context, struct launch_cluster *out,
                         struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/** What a person calls @manager. */
+const char *launch_manager_name(enum launch_manager manager);
 
 /** How @manager is told to start shm-launch once a machine. */
 const char *launch_manager_advice(enum launch_manager manager);

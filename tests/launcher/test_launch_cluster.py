@@ -106,7 +106,11 @@ def test_places_by_who_started_us(launcher, manager):
         check_place(rank, 1, 3, local, 2)
         assert rank["MASTER_ADDR"] == "n07"
         assert int(rank["MASTER_PORT"]) == 29500 if manager == "hydra" else 20000 <= int(rank["MASTER_PORT"]) < 32000
-    assert said == ""
+    name = {"slurm": "Slurm", "flux": "Flux"}.get(manager, "mpirun")
+    assert said == (
+        f"shm-launch: machine 1 of 3 ({name}), ranks 2-3 of 6, master n07:{found[0]['MASTER_PORT']}; "
+        "--nnodes 1 is for this machine alone"
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,8 +159,9 @@ def test_what_is_no_list_of_hosts(launcher, hosts):
 @pytest.mark.parametrize("manager", FOUND)
 def test_options_win(launcher, manager):
     options = ["--nnodes", "5", "--node-rank", "4", "--master-addr", "other", "--master-port", "29400"]
-    (rank,), _ = ranks(launcher, *options, env=FOUND[manager])
+    (rank,), said = ranks(launcher, *options, env=FOUND[manager])
     check_place(rank, 4, 5, 0, 1)
+    assert said == ""
     assert (rank["MASTER_ADDR"], rank["MASTER_PORT"]) == ("other", "29400")
 
 
@@ -170,11 +175,16 @@ def test_nnodes_1_leaves_it_at_this_machine(launcher, manager):
     assert said == ""
 
 
+def test_an_address_is_one_line(launcher):
+    for address in ("n09\n", "n\x7f"):
+        assert "is neither the name nor the address" in refused(launcher, env={"MASTER_ADDR": address})
+
+
 def test_own_address_and_port_stay(launcher):
     env = SLURM | {"MASTER_ADDR": "n09", "MASTER_PORT": "29300"}
     (rank,), said = ranks(launcher, env=env)
     assert (rank["MASTER_ADDR"], rank["MASTER_PORT"]) == ("n09", "29300")
-    assert said == ""
+    assert "master n09:29300;" in said and said.count("\n") == 0
 
 
 @pytest.mark.parametrize(
@@ -248,9 +258,14 @@ def test_refusals(launcher, options, message):
 
 def test_refusals_where_the_manager_does_not_say_all(launcher):
     nameless = {name: value for name, value in OPENMPI.items() if name != "PMIX_NAMESPACE"}
-    assert "3 machines need --master-addr" in refused(launcher, env=OPENMPI)
-    assert "3 machines need --master-port" in refused(launcher, *ADDRESS, env=nameless)
-    assert "3 machines need --master-port" in refused(launcher, *ADDRESS, env=HYDRA)
+    assert "3 machines of mpirun (or --nnodes 1, this one alone) need --master-addr" in refused(launcher, env=OPENMPI)
+    assert "3 machines of mpirun (or --nnodes 1, this one alone) need --master-port" in refused(
+        launcher, *ADDRESS, env=nameless
+    )
+    assert "3 machines of mpirun" in refused(launcher, *ADDRESS, env=HYDRA)
+    assert "Flux says that the job has no machine" in refused(
+        launcher, env=FLUX | {"FLUX_JOB_NNODES": "0", "FLUX_JOB_SIZE": "0"}
+    )
     assert "MASTER_PORT=x is not a port" in refused(launcher, env=SLURM | {"MASTER_PORT": "x"})
     assert "--restarts works on one machine only" in refused(launcher, "--restarts", "1", env=SLURM)
 
