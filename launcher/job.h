@@ -21,7 +21,7 @@
 enum {
     LAUNCH_KEY_BYTES = 33,
     LAUNCH_RUN_ID_BYTES = LAUNCH_ADDRESS_BYTES + 8,
-    LAUNCH_OUR_FDS_MAX = 3 * SHMRT_MAX_RANKS,
+    LAUNCH_OUR_FDS_MAX = 3 * SHMRT_MAX_RANKS + 2,
 };
 
 struct launch_job {

@@ -26,6 +26,7 @@ enum {
     QUEUE_FULL = 256 * 1024,
     WRITE_BYTES = 64 * 1024,
     SETTLE_MS = 100,
+    TRY_AGAIN_MS = 20,
 };
 
 /* Room for @more bytes after @used; false: no memory. */
@@ -42,12 +43,33 @@ static bool make_room(char **buffer, size_t used, size_t *room, size_t more)
     return true;
 }
 
+/*
+ * The same pipe or terminal, but in a way that never waits: others who write to it must not find
+ * their own writes refused, so it is opened anew. Where that cannot be, as it was.
+ */
+static int open_anew(int fd)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 void launch_sink_open(struct launch_sink *sink, int fd)
 {
     struct stat status;
     *sink = (struct launch_sink){.fd = fd, .is_terminal = isatty(fd)};
     sink->is_pipe =
         fstat(fd, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
+    int own = sink->is_terminal || sink->is_pipe ? open_anew(fd) : -1;
+    sink->is_own_fd = own >= 0;
+    if (sink->is_own_fd)
+        sink->fd = own;
+}
+
+int launch_sink_pause_ms(const struct launch_sink *sink, int64_t now_ns)
+{
+    int64_t left_ns = sink->again_ns - now_ns;
+    return left_ns > 0 ? (int)(left_ns / 1000000) + 1 : 0;
 }
 
 void launch_sink_close(struct launch_sink *sink)
@@ -104,7 +126,9 @@ void launch_sink_write(struct launch_sink *sink)
     ssize_t written = write(sink->fd, sink->queue + sink->begin, next_write(sink));
     if (written >= 0) {
         sink->begin += (size_t)written;
-    } else if (errno != EINTR && errno != EAGAIN) {
+    } else if (errno == EAGAIN) { /* a terminal may have room, and too little of it */
+        sink->again_ns = launch_now_ns() + TRY_AGAIN_MS * INT64_C(1000000);
+    } else if (errno != EINTR) {
         sink->error = errno;
         sink->begin = sink->end = 0;
     }

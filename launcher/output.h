@@ -22,7 +22,9 @@ struct launch_sink {
     int fd;
     bool is_terminal;
     bool is_pipe;
-    int error; /* errno of the write that failed; everything after it is dropped */
+    bool is_own_fd;   /* ours to close, and writing to it never waits */
+    int64_t again_ns; /* not before: it took nothing, though poll found it writable */
+    int error;        /* errno of the write that failed; everything after it is dropped */
     char *queue;
     size_t begin, end, room;
     struct launch_stream *live;       /* whose unfinished line stands last in this sink */
@@ -55,6 +57,9 @@ void launch_sink_open(struct launch_sink *sink, int fd);
 
 /** Drop what is queued; the descriptor stays open. */
 void launch_sink_close(struct launch_sink *sink);
+
+/** For how long it is not worth to poll it. */
+int launch_sink_pause_ms(const struct launch_sink *sink, int64_t now_ns);
 
 /** Add a whole line of our own. */
 void launch_sink_say(struct launch_sink *sink, const char *line);

@@ -72,7 +72,7 @@ static int64_t in_ms(size_t ms)
 static void say(struct supervisor *s, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Between the ranks' lines, in order, while these go through us. */
+/* Between the ranks' lines, in order, where these go through us; and never waiting for a reader. */
 static void say(struct supervisor *s, const char *format, ...)
 {
     char line[1024] = "shm-launch: ";
@@ -81,10 +81,7 @@ static void say(struct supervisor *s, const char *format, ...)
     va_start(args, format);
     vsnprintf(line + at, sizeof line - at, format, args);
     va_end(args);
-    if (s->job->piped)
-        launch_sink_say(s->wiring->err, line);
-    else
-        launch_say("%s", line + at);
+    launch_sink_say(s->wiring->err, line);
 }
 
 static void say_line(void *supervisor, const char *line)
@@ -479,9 +476,12 @@ static void flush(struct supervisor *s)
 {
     struct launch_sink *err = s->wiring->err;
     while (!launch_sink_is_empty(err)) {
-        struct pollfd polls[] = {{.fd = err->fd, .events = POLLOUT},
+        int pause_ms = launch_sink_pause_ms(err, launch_now_ns());
+        int most_ms = s->is_reader_stuck ? 0 : pause_ms ? pause_ms : -1;
+        struct pollfd polls[] = {{.fd = pause_ms ? -1 : err->fd, .events = POLLOUT},
                                  {.fd = s->job->signals, .events = POLLIN}};
-        if (poll(polls, 2, s->is_reader_stuck ? 0 : -1) == 0 || (!polls[0].revents && wants_out(s)))
+        int ready = poll(polls, 2, most_ms);
+        if (ready == 0 ? most_ms == 0 : !polls[0].revents && wants_out(s))
             return;
         if (polls[0].revents)
             launch_sink_write(err);

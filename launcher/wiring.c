@@ -52,6 +52,9 @@ int launch_wiring_open(struct launch_wiring *w, struct launch_job *job)
     for (size_t i = 0; i < 2 && job->options->timestamps; i++)
         w->sinks[i].stamp = &w->stamp;
     job->our_fd_count = 0;
+    for (size_t i = 0; i < 2; i++)
+        if (w->sinks[i].is_own_fd)
+            job->our_fds[job->our_fd_count++] = w->sinks[i].fd;
     int rc = launch_input_open(&w->input, job);
     for (size_t i = 0; i < job->plan->rank_count && job->piped && rc == 0; i++) {
         rc = open_stream(w, job, i, false);
@@ -92,8 +95,13 @@ size_t launch_wiring_poll(struct launch_wiring *w, struct pollfd *polls, int *ti
         shorten(timeout_ms, launch_stream_settle(stream, now_ns));
     }
     for (size_t i = 0; i < 2; i++)
-        if (!launch_sink_is_empty(&w->sinks[i]))
-            add(polls, &count, w->sinks[i].fd, POLLOUT);
+        if (!launch_sink_is_empty(&w->sinks[i])) {
+            int pause_ms = launch_sink_pause_ms(&w->sinks[i], now_ns);
+            if (pause_ms)
+                shorten(timeout_ms, pause_ms);
+            else
+                add(polls, &count, w->sinks[i].fd, POLLOUT);
+        }
     w->input_polls_at = count;
     return count + launch_input_poll(&w->input, polls + count, timeout_ms, now_ns);
 }
@@ -137,8 +145,11 @@ void launch_wiring_close(struct launch_wiring *w)
 {
     for (size_t i = 0; i < w->stream_count; i++)
         launch_stream_close(&w->streams[i]);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
         launch_sink_close(&w->sinks[i]);
+        if (w->sinks[i].is_own_fd)
+            close(w->sinks[i].fd);
+    }
     launch_input_close(&w->input);
 }
 

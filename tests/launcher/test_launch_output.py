@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many ranks' output in one stream: every byte, whole lines, and bars that still move."""
 
+import contextlib
 import datetime
 import fcntl
 import os
+import pty
 import re
 import select
 import signal
@@ -227,6 +229,38 @@ def test_a_slow_reader_loses_nothing_and_delays_no_signal(launcher):
     assert process.returncode == 143, err
     assert len(out) > 70000, "what was in the queue and in the ranks' pipes came too"
     assert {line[3:] for line in out.splitlines()} == {b" " + b"z" * 999}
+
+
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_a_terminal_that_takes_nothing_delays_no_signal(launcher, ranks):
+    """Ctrl-S, a frozen ssh. With one rank only our own lines are ours to write."""
+    leader, follower = pty.openpty()
+    ends = {"stdin": subprocess.DEVNULL, "stdout": follower, "stderr": follower}
+    code = "while :; do echo hello; done"
+    process = launcher.start("-n", ranks, "--no-bind", "--grace", "0.5", "bash", "-c", code, **ends)
+    os.close(follower)
+    time.sleep(0.5)  # the terminal fills
+    process.terminate()
+    eventually(lambda: len(launcher.relatives()) <= 1, "ranks and keeper end")
+    process.terminate()
+    assert process.wait(LIMIT_S) == 143
+    os.close(leader)
+
+
+def test_a_pipe_that_takes_nothing_delays_no_signal(launcher):
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)
+    process = launcher.start("-n", "1", "--no-bind", "--timeout", "0.3", "sleep", "600", stderr=write)
+    os.close(write)
+    eventually(lambda: len(launcher.relatives()) == 3, "launcher, keeper and rank are there")
+    eventually(lambda: len(launcher.relatives()) == 1, "the rank ends, for all that nobody reads why")
+    process.terminate()
+    assert process.wait(LIMIT_S) == 124
+    os.close(read)
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTSTP])
