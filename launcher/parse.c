@@ -74,7 +74,10 @@ static int parse_one(char **argv, int *at, struct launch_options *options,
         value = word[2] ? word + 2 : NULL;
         snprintf(spelling, sizeof spelling, "-%c", option->letter);
     }
-    if (value && !option->value)
+    /* So that a configuration's can be taken back. */
+    bool is_switch = value && option->kind == LAUNCH_FLAG &&
+                     (strcmp(value, "true") == 0 || strcmp(value, "false") == 0);
+    if (value && !option->value && !is_switch)
         return launch_error(error_out, -EINVAL, "%s takes no value, but has \"%s\"", spelling,
                             value);
     if (!value && option->value && !(value = argv[*at + 1]))

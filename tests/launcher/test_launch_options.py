@@ -57,6 +57,15 @@ def test_refused(launcher, words, said):
     assert result.stdout == ""
 
 
+def test_a_flag_of_a_configuration_is_taken_back(launcher):
+    (launcher.folder / "mine.yaml").write_text("ranks: 1\nstrict: true\nno-prefix: true\n")
+    refused = launcher.run("--config", "./mine.yaml", "--no-bind", "true")
+    assert refused.returncode == 2 and "--strict wants everything bound" in refused.stderr
+    result = launcher.run("--config", "./mine.yaml", "--no-bind", "--strict=false", "echo", "ran")
+    assert (result.returncode, result.stdout) == (0, "ran\n")
+    assert launcher.run("-n", "1", "--strict=true", "--no-bind", "true").returncode == 2
+
+
 def test_a_topology_that_crashes_hwloc(launcher):
     whole = TOPOLOGIES / "uneven.xml"
     (launcher.folder / "edited.xml").write_text(re.sub(' complete_nodeset="[^"]*"', "", whole.read_text()))
