@@ -315,7 +315,8 @@ static int draw(const struct launch_shown *shown, char **text_out, size_t *bytes
     if (page.out && fclose(page.out) == 0)
         whole = open_memstream(text_out, bytes_out);
     if (whole) {
-        snprintf(title, sizeof title, "%zu ranks placed by shm-launch", shown->plan->rank_count);
+        snprintf(title, sizeof title, "%zu rank%s placed by shm-launch", shown->plan->rank_count,
+                 shown->plan->rank_count == 1 ? "" : "s");
         svg_begin(whole, page.width, page.y, title);
         fwrite(body, 1, bytes, whole);
         svg_end(whole);

@@ -33,7 +33,13 @@ static void put_escaped(FILE *out, const char *text, int count)
     for (const char *c = text; *c; c++) {
         if (!is_continuation(*c) && count-- == 0)
             return;
-        if (*c == '<')
+        /* U+FFFE and U+FFFF, which XML does not take. */
+        bool is_no_character =
+            strncmp(c, "\xef\xbf\xbe", 3) == 0 || strncmp(c, "\xef\xbf\xbf", 3) == 0;
+        if (is_no_character) {
+            fputc('?', out);
+            c += 2;
+        } else if (*c == '<')
             fputs("&lt;", out);
         else if (*c == '>')
             fputs("&gt;", out);
