@@ -53,7 +53,7 @@ static void add_stray(struct stray *stray, const struct launch_seen *process,
 {
     char cpus[64];
     if (stray->count++ < SAMPLES) {
-        shmrt_bitmap_format(&thread->cpus, cpus, sizeof cpus);
+        launch_words_set(&thread->cpus, cpus, sizeof cpus);
         add(stray->samples, sizeof stray->samples, "%s%s %d on %s", stray->count > 1 ? ", " : "",
             thread->name, (int)thread->tid, cpus);
     }
@@ -65,7 +65,7 @@ static void put_threads(const struct stray *stray, size_t rank, const char *what
                         const struct shmrt_plan_rank *planned, struct launch_finding *finding)
 {
     char cpus[96];
-    shmrt_bitmap_format(&planned->cpus, cpus, sizeof cpus);
+    launch_words_set(&planned->cpus, cpus, sizeof cpus);
     snprintf(finding->text, sizeof finding->text, "rank %zu: %zu thread%s may run %s %s: %s", rank,
              stray->count, stray->count == 1 ? "" : "s", what, cpus, stray->samples);
     if (stray->count > SAMPLES)
@@ -145,7 +145,7 @@ static bool is_planned(const struct shmrt_plan_rank *rank, size_t node, bool wit
 static void put_planned(const struct shmrt_plan_rank *rank, char *text, size_t bytes)
 {
     bool is_anywhere = shmrt_bitmap_count(&rank->memory_nodes) == 0;
-    shmrt_bitmap_format(is_anywhere ? &rank->nodes : &rank->memory_nodes, text, bytes);
+    launch_words_set(is_anywhere ? &rank->nodes : &rank->memory_nodes, text, bytes);
 }
 
 /* Preferring nodes, and taking what is near, are wishes: full nodes are no fault. */

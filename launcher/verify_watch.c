@@ -284,7 +284,7 @@ static void tell_missed(struct launch_watch *w)
             missed.words[(w->first_rank + i) / 64] |= UINT64_C(1) << (w->first_rank + i) % 64;
     size_t count = missed.words ? shmrt_bitmap_count(&missed) : 0;
     if (count) {
-        shmrt_bitmap_format(&missed, list, sizeof list);
+        launch_words_set(&missed, list, sizeof list);
         say(w,
             "--verify: rank%s %s ended before the look, for which libraries and threads have to "
             "stay the same for a second",

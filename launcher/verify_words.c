@@ -26,6 +26,17 @@ void launch_words_bytes(uint64_t bytes, char *text_out, size_t room)
         snprintf(text_out, room, "%.*f %s", amount < 10 && unit > 0 ? 1 : 0, amount, units[unit]);
 }
 
+void launch_words_set(const struct shmrt_bitmap *set, char *text_out, size_t room)
+{
+    static const char more[] = "...";
+    if (shmrt_bitmap_format(set, text_out, room) < room)
+        return;
+    /* The last number that is there whole ends before a comma. */
+    text_out[room - sizeof more] = '\0';
+    char *comma = strrchr(text_out, ',');
+    memcpy(comma ? comma + 1 : text_out, more, sizeof more);
+}
+
 static void fill(const struct launch_judgement *seen, size_t rank, cells out)
 {
     for (size_t column = 0; column < COLUMNS; column++)

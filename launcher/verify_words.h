@@ -8,9 +8,13 @@
 #include <stdint.h>
 
 struct launch_judgement;
+struct shmrt_bitmap;
 
 /** "0", "12 KiB", "3.4 MiB". */
 void launch_words_bytes(uint64_t bytes, char *text_out, size_t room);
+
+/** A set as the kernel writes lists; one that is longer than @room ends in "...". */
+void launch_words_set(const struct shmrt_bitmap *set, char *text_out, size_t room);
 
 /**
  * launch_words_table - what was seen, a line a rank below a line of titles

@@ -317,11 +317,10 @@ static int warn_idle(const struct shmrt_planner *p)
         if (!used)
             shmrt_bitmap_set(&idle, number);
     }
-    char list[256];
     int rc = 0;
-    if (shmrt_bitmap_format(&idle, list, sizeof list) > 0)
+    if (shmrt_bitmap_count(&idle) > 0)
         rc = warn(p->plan, "NUMA node%s %s: no rank runs there",
-                  shmrt_bitmap_count(&idle) > 1 ? "s" : "", list);
+                  shmrt_bitmap_count(&idle) > 1 ? "s" : "", shmrt_bitmap_text(&idle).text);
     if (rc == 0 && p->places.trimmed_cores)
         rc = warn(p->plan,
                   "%zu core%s idle: no rank gets more than one core more than another, since it "

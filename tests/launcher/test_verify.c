@@ -278,6 +278,23 @@ static void many_threads_make_one_line(void **state)
     forget(&rank);
 }
 
+static void long_lists_end_at_a_whole_number(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t room;
+        const char *text;
+    } cases[] = {{12, "100,200,300"}, {11, "100,..."}, {12 - 4, "100,..."}, {7, "..."}};
+    struct shmrt_bitmap set;
+    assert_int_equal(shmrt_bitmap_parse("100,200,300", &set, NULL), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[16];
+        launch_words_set(&set, text, cases[i].room);
+        assert_string_equal(text, cases[i].text);
+    }
+    shmrt_bitmap_free(&set);
+}
+
 static void amounts_are_short(void **state)
 {
     (void)state;
@@ -648,6 +665,7 @@ int main(void)
         cmocka_unit_test(pages_are_held_against_the_plan),
         cmocka_unit_test(lists_of_cpus_lead_outside),
         cmocka_unit_test(many_threads_make_one_line),
+        cmocka_unit_test(long_lists_end_at_a_whole_number),
         cmocka_unit_test(amounts_are_short),
         TREE_TEST(a_settled_job_is_told_of_once),
         TREE_TEST(what_changes_later_is_told),
