@@ -174,10 +174,9 @@ int shmrt_machine_from_xml(const char *path, struct shmrt_machine **machine_out,
     rc = hwloc_topology_set_xml(topology, path) == 0 && hwloc_topology_load(topology) == 0
              ? copy_machine(topology, machine_out, error_out)
              : shmrt_error_set(error_out, -EINVAL,
-                               "%s is not a topology that hwloc %d.%d loads%s%s; save one with "
+                               "%s is not a topology that hwloc loads%s%s; save one with "
                                "`lstopo FILE.xml` there",
-                               path, HWLOC_API_VERSION >> 16, HWLOC_API_VERSION >> 8 & 0xff,
-                               errno ? ": " : "", errno ? strerror(errno) : "");
+                               path, errno ? ": " : "", errno ? strerror(errno) : "");
     hwloc_topology_destroy(topology);
     return rc;
 }
