@@ -95,6 +95,16 @@ static void add_note(void *notes, const char *line)
         to->count++;
 }
 
+/* A start would refuse what this names. */
+static void note_preload(const struct launch_options *options, struct launch_words *notes)
+{
+    struct shmrt_error error;
+    char *preload = NULL;
+    if (launch_preload_find(&options->preload, getenv("LD_PRELOAD"), &preload, &error))
+        add_note(notes, error.text);
+    free(preload);
+}
+
 /* What a start of the job would say, for who only looks. */
 static void gather_notes(const struct launch_shown *shown, const struct launch_cluster *cluster,
                          struct launch_words *notes)
@@ -108,8 +118,10 @@ static void gather_notes(const struct launch_shown *shown, const struct launch_c
     };
     if (shown->options->verify)
         add_note(notes, "--verify looks at ranks that run, and a plan starts none");
-    if (shown->machine->is_here)
-        launch_environment_conflicts(&job, add_note, notes);
+    if (!shown->machine->is_here)
+        return;
+    note_preload(shown->options, notes);
+    launch_environment_conflicts(&job, add_note, notes);
 }
 
 static int show_only(struct launch_shown *shown, const struct launch_cluster *cluster)

@@ -135,6 +135,13 @@ def test_missing_ones(launcher):
     assert "--preload ./none.so: there is no such file" in refused(launcher, "./none.so", env)
 
 
+def test_a_plan_notes_what_a_start_would_refuse(launcher):
+    result = launcher.run("plan", "-n", "1", "--preload", "none-such")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "note: --preload none-such: " in result.stdout
+    assert "--preload" not in launcher.run("plan", "-n", "1", "--preload", "libm.so.6").stdout
+
+
 def test_a_missing_one_names_its_package(launcher):
     for word, package in (("jemalloc", "libjemalloc2"), ("libtcmalloc.so.4", "libgoogle-perftools4")):
         result = launcher.run("-n", "1", "--preload", word, "true")
