@@ -7,6 +7,7 @@
  */
 #include "errors.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -15,15 +16,63 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { FOLDERS_OPEN = 8, FILE_MOST = 4 * 1024 * 1024 };
+enum { FOLDERS_OPEN = 8, FILE_MOST = 4 * 1024 * 1024, STALE_S = 60 };
+
+static const char prefix[] = "shm-launch.";
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+    (void)status, (void)kind, (void)place;
+    (void)remove(path);
+    return 0;
+}
+
+static void remove_tree(const char *dir)
+{
+    (void)nftw(dir, remove_one, FOLDERS_OPEN, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+/* Not one that is being made: between its making and its lock lies less than STALE_S. */
+static bool is_stale(int folder)
+{
+    struct stat status;
+    return folder >= 0 && fstat(folder, &status) == 0 && status.st_uid == geteuid() &&
+           (status.st_mode & 07777) == 0700 && time(NULL) - status.st_mtime > STALE_S &&
+           flock(folder, LOCK_EX | LOCK_NB) == 0;
+}
+
+/* What is left of a job whose launcher and keeper were killed at once: nobody holds its lock. */
+static void remove_stale(const char *parent)
+{
+    DIR *all = opendir(parent);
+    for (struct dirent *entry; all && (entry = readdir(all));) {
+        char *path;
+        if (strncmp(entry->d_name, prefix, sizeof prefix - 1) != 0 ||
+            strlen(entry->d_name) != sizeof prefix - 1 + 6)
+            continue;
+        int folder = openat(dirfd(all), entry->d_name,
+                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (is_stale(folder) && asprintf(&path, "%s/%s", parent, entry->d_name) >= 0) {
+            remove_tree(path);
+            free(path);
+        }
+        if (folder >= 0)
+            close(folder);
+    }
+    if (all)
+        closedir(all);
+}
 
 static char *make_under(const char *parent)
 {
     char *dir = NULL;
-    if (parent && *parent == '/' && asprintf(&dir, "%s/shm-launch.XXXXXX", parent) >= 0) {
+    if (parent && *parent == '/' && asprintf(&dir, "%s/%sXXXXXX", parent, prefix) >= 0) {
+        remove_stale(parent);
         if (mkdtemp(dir))
             return dir;
         free(dir);
@@ -40,10 +89,11 @@ void launch_errors_open(struct launch_job *job)
         return;
     int folder = open(job->error_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     snprintf(part, sizeof part, "%zu", job->attempt);
+    job->error_lock = folder;
+    /* Where nothing can be locked, nobody takes the folder for a stale one either. */
+    (void)flock(folder, LOCK_SH);
     if (folder < 0 || mkdirat(folder, part, 0700) != 0)
         launch_errors_close(job);
-    if (folder >= 0)
-        close(folder);
 }
 
 static char *path_of(const struct launch_job *job, size_t rank, const char *file)
@@ -97,13 +147,6 @@ char *launch_errors_read(const struct launch_job *job, size_t rank)
     return copy;
 }
 
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
-{
-    (void)status, (void)kind, (void)place;
-    (void)remove(path);
-    return 0;
-}
-
 /* Of a job without errors: folders only, whose names are known. */
 static bool remove_empty(const struct launch_job *job)
 {
@@ -120,12 +163,14 @@ static bool remove_empty(const struct launch_job *job)
 void launch_errors_remove(const struct launch_job *job)
 {
     if (job->error_dir && !remove_empty(job))
-        (void)nftw(job->error_dir, remove_one, FOLDERS_OPEN, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        remove_tree(job->error_dir);
 }
 
 void launch_errors_close(struct launch_job *job)
 {
     launch_errors_remove(job);
+    if (job->error_dir && job->error_lock >= 0)
+        close(job->error_lock);
     free(job->error_dir);
     job->error_dir = NULL;
 }

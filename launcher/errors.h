@@ -4,7 +4,7 @@
  *
  * A function under torch's @record writes DIR/attempt/rank/error.json when it fails. The folder is
  * this user's alone and lives as long as an attempt; when the launcher is killed, the keeper
- * removes it.
+ * removes it, and when both are, the next job does that finds it there, old and unlocked.
  */
 #ifndef LAUNCH_ERRORS_H
 #define LAUNCH_ERRORS_H

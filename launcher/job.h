@@ -29,6 +29,7 @@ struct launch_job {
     const struct shmrt_plan *plan;
     size_t attempt;  /* 0: the first; one more after each failure that --restarts allows */
     char *error_dir; /* TORCHELASTIC_ERROR_FILE is DIR/attempt/rank/error.json; NULL: none */
+    int error_lock;  /* that folder, locked for as long as launcher or keeper live */
     char key[LAUNCH_KEY_BYTES];       /* SHMRT_JOB: random, 128 bits in hex */
     char run_id[LAUNCH_RUN_ID_BYTES]; /* TORCHELASTIC_RUN_ID: all machines and attempts have it */
     struct launch_cluster cluster;

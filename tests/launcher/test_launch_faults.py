@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults: after each the exit code of the manual, a report that names the culprit, and nothing left."""
 
+import fcntl
 import json
 import os
 import resource
@@ -301,6 +302,35 @@ main()
 def test_errors_work_without_a_place_for_temporary_files(launcher):
     result = launcher.run("-n", "2", "sh", "-c", "exit 4", env={"TMPDIR": "/no/such/folder"})
     assert result.returncode == 4
+
+
+def test_a_folder_that_both_keepers_left_goes_with_the_next_job(launcher):
+    tmp = launcher.folder / "tmp"
+    for name in ("aaaaaa", "bbbbbb", "cccccc"):
+        (tmp / f"shm-launch.{name}" / "0" / "1").mkdir(parents=True)
+        (tmp / f"shm-launch.{name}" / "0" / "1" / "error.json").write_text("{}")
+        (tmp / f"shm-launch.{name}").chmod(0o700)
+        if name != "cccccc":  # which may be about to be locked
+            os.utime(tmp / f"shm-launch.{name}", (0, 0))
+    (tmp / "shm-launch.notes").mkdir()
+    in_use = os.open(tmp / "shm-launch.bbbbbb", os.O_RDONLY)
+    fcntl.flock(in_use, fcntl.LOCK_SH)
+    assert launcher.run("-n", "1", "true", env={"TMPDIR": str(tmp)}).returncode == 0
+    os.close(in_use)
+    assert sorted(os.listdir(tmp)) == ["shm-launch.bbbbbb", "shm-launch.cccccc", "shm-launch.notes"]
+
+
+def test_a_folder_of_a_job_that_runs_is_locked(launcher):
+    tmp = launcher.folder / "tmp"
+    tmp.mkdir()
+    process = launcher.start("-n", "1", "sh", "-c", "echo ready; sleep 600", env={"TMPDIR": str(tmp)})
+    assert process.stdout.readline() == "ready\n"
+    (theirs,) = tmp.iterdir()
+    os.utime(theirs, (0, 0))
+    assert launcher.run("-n", "1", "true", env={"TMPDIR": str(tmp)}).returncode == 0
+    assert theirs.exists()
+    process.terminate()
+    process.communicate(timeout=LIMIT_S)
 
 
 # Limits
