@@ -105,9 +105,17 @@ static void blame(struct supervisor *s, enum launch_cause cause, int rank, int v
     s->verdict.pid = s->pids[rank];
 }
 
+/* A keeper that somebody has stopped would obey no command. */
+static void wake_keeper(const struct supervisor *s)
+{
+    if (!s->kill_again_ms)
+        kill(s->keeper, SIGCONT);
+}
+
 static void start_ending(struct supervisor *s, enum launch_command_kind to, int number)
 {
     command(s, to, number);
+    wake_keeper(s);
     s->phase = ENDING;
     s->asked_ns = launch_now_ns();
     s->deadline_ns = in_ms(s->job->options->grace_ms);
@@ -116,6 +124,7 @@ static void start_ending(struct supervisor *s, enum launch_command_kind to, int 
 static void start_killing(struct supervisor *s)
 {
     command(s, LAUNCH_KILL_ALL, SIGKILL);
+    wake_keeper(s);
     s->phase = KILLING;
     s->deadline_ns = in_ms(UNKILLABLE_MS);
 }

@@ -353,6 +353,16 @@ def test_stop_and_go_on(launcher):
     assert "2 ranks were ended" in err
 
 
+def test_a_stopped_keeper_still_ends_the_job(launcher):
+    process = when_ready(launcher.start("-n", "2", *launcher.python(WAIT)), 2)
+    (keeper,) = (pid for pid, line in launcher.relatives().items() if line.startswith("shm-keeper"))
+    os.kill(keeper, signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    code, _, err = ending(process)
+    assert code == 143
+    assert "2 ranks were ended" in err
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_as_another_user(launcher):
     code = "import os, time; print('ready', os.getuid(), flush=True); time.sleep(600)"
