@@ -237,13 +237,18 @@ static bool is_masked(void)
 static void say_cluster(const struct listener *to)
 {
     const struct launch_cluster *c = &to->job->cluster;
-    size_t here = to->job->plan->rank_count;
+    size_t here = to->job->plan->rank_count, last = (c->machine + 1) * here - 1;
+    char ranks[64];
+    if (here == 1)
+        snprintf(ranks, sizeof ranks, "rank %zu", last);
+    else
+        snprintf(ranks, sizeof ranks, "ranks %zu-%zu", last + 1 - here, last);
     if (c->is_told && c->machines > 1)
         tell(to,
-             "machine %zu of %zu (%s), ranks %zu-%zu of %zu, master %s:%zu; --nnodes 1 is for "
+             "machine %zu of %zu (%s), %s of %zu, master %s:%zu; --nnodes 1 is for "
              "this machine alone",
-             c->machine, c->machines, launch_manager_name(c->manager), c->machine * here,
-             (c->machine + 1) * here - 1, c->machines * here, c->address, c->port);
+             c->machine, c->machines, launch_manager_name(c->manager), ranks, c->machines * here,
+             c->address, c->port);
     if (c->unused > 1)
         tell(to,
              "Slurm gave this job %zu machines, and without srun ranks start on this one "

@@ -184,7 +184,7 @@ def test_own_address_and_port_stay(launcher):
     env = SLURM | {"MASTER_ADDR": "n09", "MASTER_PORT": "29300"}
     (rank,), said = ranks(launcher, env=env)
     assert (rank["MASTER_ADDR"], rank["MASTER_PORT"]) == ("n09", "29300")
-    assert "master n09:29300;" in said and said.count("\n") == 0
+    assert "machine 1 of 3 (Slurm), rank 1 of 3, master n09:29300;" in said and said.count("\n") == 0
 
 
 @pytest.mark.parametrize(
