@@ -217,7 +217,8 @@ static void all_ended(struct supervisor *s)
         blame(s, LAUNCH_CAUSE_UNVERIFIED, 0, s->verify.missed);
     launch_wiring_drain(s->wiring);
     s->phase = OVER;
-    s->deadline_ns = 0;
+    /* Who wants the end waits for a reader no longer than for a rank. */
+    s->deadline_ns = s->is_end_wanted ? in_ms(s->job->options->grace_ms) : 0;
     s->timeout_ns = 0;
 }
 
@@ -374,8 +375,10 @@ static void deadline_passed(struct supervisor *s)
     case KILLING:
         abandon(s);
         break;
-    case RUNNING:
     case OVER:
+        s->is_reader_stuck = true;
+        break;
+    case RUNNING:
         break;
     }
 }
@@ -452,7 +455,7 @@ static bool wants_out(struct supervisor *s)
 
 static void loop(struct supervisor *s)
 {
-    while (s->phase != OVER || !launch_wiring_is_flushed(s->wiring)) {
+    while (s->phase != OVER || !(s->is_reader_stuck || launch_wiring_is_flushed(s->wiring))) {
         struct pollfd polls[LAUNCH_POLLS_MAX + 3] = {
             {.fd = s->job->signals, .events = POLLIN},
             {.fd = s->phase == OVER ? -1 : s->socket, .events = POLLIN},
@@ -486,12 +489,14 @@ static void flush(struct supervisor *s)
     struct launch_sink *err = s->wiring->err;
     while (!launch_sink_is_empty(err)) {
         int pause_ms = launch_sink_pause_ms(err, launch_now_ns());
-        int most_ms = s->is_reader_stuck ? 0 : pause_ms ? pause_ms : -1;
+        int most_ms = s->is_reader_stuck ? 0 : poll_timeout_ms(s);
+        if (pause_ms && (most_ms < 0 || most_ms > pause_ms))
+            most_ms = pause_ms;
         struct pollfd polls[] = {{.fd = pause_ms ? -1 : err->fd, .events = POLLOUT},
                                  {.fd = s->job->signals, .events = POLLIN}};
         int ready = poll(polls, 2, most_ms);
         if (ready == 0 ? most_ms == 0 : !polls[0].revents && wants_out(s))
-            return;
+            return; /* a passed deadline leaves no time to wait either */
         if (polls[0].revents)
             launch_sink_write(err);
     }
