@@ -2,15 +2,15 @@
 /* main.c - options, machines, plan, job, supervision: five steps, and the exit code of the one
  * that ends it.
  */
-#include "attempts.h"
-#include "environment.h"
-#include "input.h"
-#include "parse.h"
-#include "plan.h"
-#include "plan_diff.h"
-#include "preload.h"
-#include "say.h"
-#include "show.h"
+#include "common/say.h"
+#include "io/input.h"
+#include "options/parse.h"
+#include "parent/attempts.h"
+#include "plan/plan.h"
+#include "rank/environment.h"
+#include "rank/preload.h"
+#include "show/plan_diff.h"
+#include "show/show.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +29,8 @@ static int read_options(int argc, char **argv, struct launch_options *options)
         rc = launch_config_read(options->config, options, &error);
     if (rc == 0)
         rc = launch_check(options, &error);
+    if (rc == 0)
+        rc = launch_environment_check(&options->env, &error);
     if (rc)
         launch_say("%s", error.text);
     return rc;

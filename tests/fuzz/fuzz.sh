@@ -11,8 +11,8 @@ mkdir -p "$build/learnt" "$build/seeds"
 
 compile() {
     clang -std=c17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE \
-        -I. -Iruntime -Iruntime/include -Ilauncher -o "$build/fuzz_config" \
-        tests/fuzz/fuzz_config.c launcher/config_yaml.c launcher/options.c launcher/say.c \
+        -Iruntime -Iruntime/include -Ilauncher -o "$build/fuzz_config" \
+        tests/fuzz/fuzz_config.c launcher/options/config_yaml.c launcher/options/options.c launcher/common/say.c \
         runtime/topo/bitmap.c runtime/base/*.c -lyaml -lm
 }
 has_libfuzzer() {

@@ -3,7 +3,7 @@
  * fuzz_config.c - any bytes as a configuration: read without harm, or refused in one line that says
  * where. Entered by libFuzzer, or by replay.c with files.
  */
-#include "launcher/config.h"
+#include "options/config.h"
 
 #include <ctype.h>
 #include <stdint.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_verify.c - what --verify reads and makes of it: texts of a machine with two nodes. */
-#include "verify_proc.h"
-#include "verify_segments.h"
-#include "verify_watch.h"
-#include "verify_words.h"
+#include "verify/verify_proc.h"
+#include "verify/verify_segments.h"
+#include "verify/verify_watch.h"
+#include "verify/verify_words.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_instances.c - other jobs and their CPUs, read from trees made here. */
 #include "fake_tree.h"
-#include "instances.h"
+#include "plan/instances.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
