@@ -157,6 +157,8 @@ compare() {
     crowd=()
     printf '\n==> operators: bench/python_op.py\n'
     "$python" bench/python_op.py --json "$build/operators.json" || failed+=(operators)
+    printf '\n==> launchers: bench/start.py\n'
+    "$python" bench/start.py --json "$build/start.json" || failed+=(start)
 }
 
 failed=()
