@@ -7,6 +7,7 @@
  */
 #include "verify.h"
 
+#include "common/clock.h"
 #include "verify_watch.h"
 
 #include <errno.h>
@@ -77,32 +78,25 @@ static void tell_missed(void *context, int count)
     tell(*socket, MISSED, 0, count);
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Hears of ranks and looks at them, until the job is over or the launcher is gone. */
 static void watch_job(struct launch_watch *watch, int socket)
 {
-    int64_t next_ns = now_ns();
+    int64_t next_ns = launch_now_ns();
     for (;;) {
         struct message message = {0};
         struct pollfd ready = {.fd = socket, .events = POLLIN};
-        int64_t left_ms = (next_ns - now_ns()) / 1000000 + 1;
+        int64_t left_ms = (next_ns - launch_now_ns()) / 1000000 + 1;
         if (poll(&ready, 1, left_ms < 0 ? 0 : left_ms > 60000 ? 60000 : (int)left_ms) > 0) {
             if (recv(socket, &message, sizeof message, 0) <= 0)
                 return;
             if (message.kind == JOB_ENDED)
                 break;
             if (message.kind == RANK_STARTED)
-                launch_watch_rank_started(watch, message.rank, message.value, now_ns());
+                launch_watch_rank_started(watch, message.rank, message.value, launch_now_ns());
             else
                 launch_watch_rank_ended(watch, message.rank);
-        } else if (now_ns() >= next_ns) {
-            next_ns = launch_watch_step(watch, now_ns());
+        } else if (launch_now_ns() >= next_ns) {
+            next_ns = launch_watch_step(watch, launch_now_ns());
         }
     }
     launch_watch_end(watch);

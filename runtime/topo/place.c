@@ -233,34 +233,23 @@ static int check_reserve(const struct shmrt_placement_request *request,
     return 0;
 }
 
-/* The package with most of the slice's cores; the first among equals. */
-static size_t home_package(const struct shmrt_row *row, struct shmrt_slice slice)
-{
-    size_t home = 0, most = 0, here = 0;
-    for (size_t i = slice.begin; i < slice.end; i++) {
-        here = i > slice.begin && row->borders[i] < SHMRT_BORDER_PACKAGE ? here + 1 : 1;
-        if (here > most) {
-            most = here;
-            home = row->cores[i].package;
-        }
-    }
-    return home;
-}
-
 /* Deals the slices out like cards: in each round every package gives one, as long as it has any. */
 static void order_cyclic(const struct shmrt_row *row, struct shmrt_places *places)
 {
     struct shmrt_slice dealt[SHMRT_MAX_RANKS];
     bool taken[SHMRT_MAX_RANKS] = {false};
-    size_t packages = 0;
+    size_t homes[SHMRT_MAX_RANKS], packages = 0;
+    for (size_t i = 0; i < places->ranks; i++) {
+        size_t home = shmrt_row_home(row, places->slices[i], SHMRT_BORDER_PACKAGE);
+        homes[i] = row->cores[home].package;
+    }
     for (size_t i = 0; i < row->count; i++)
         if (row->cores[i].package >= packages)
             packages = row->cores[i].package + 1;
     for (size_t count = 0; count < places->ranks;)
         for (size_t package = 0; package < packages; package++) {
             size_t i = 0;
-            while (i < places->ranks &&
-                   (taken[i] || home_package(row, places->slices[i]) != package))
+            while (i < places->ranks && (taken[i] || homes[i] != package))
                 i++;
             if (i == places->ranks)
                 continue;

@@ -54,22 +54,10 @@ static size_t add_core(const struct shmrt_planner *p, const struct shmrt_row_cor
 static void find_home(const struct shmrt_planner *p, struct shmrt_slice slice,
                       struct shmrt_plan_rank *rank)
 {
-    size_t most_of_node = 0, most_of_package = 0;
-    size_t on_node = 0, on_package = 0;
-    for (size_t i = slice.begin; i < slice.end; i++) {
-        const struct shmrt_row_core *core = &p->row.cores[i];
-        enum shmrt_border border = i > slice.begin ? p->row.borders[i] : SHMRT_BORDER_PACKAGE;
-        on_node = border >= SHMRT_BORDER_NODE ? 1 : on_node + 1;
-        on_package = border >= SHMRT_BORDER_PACKAGE ? 1 : on_package + 1;
-        if (on_node > most_of_node) {
-            most_of_node = on_node;
-            rank->node = p->machine->nodes[core->node].number;
-        }
-        if (on_package > most_of_package) {
-            most_of_package = on_package;
-            rank->package = core->package;
-        }
-    }
+    const struct shmrt_row_core *cores = p->row.cores;
+    size_t node = cores[shmrt_row_home(&p->row, slice, SHMRT_BORDER_NODE)].node;
+    rank->node = p->machine->nodes[node].number;
+    rank->package = cores[shmrt_row_home(&p->row, slice, SHMRT_BORDER_PACKAGE)].package;
 }
 
 static void plan_cores(const struct shmrt_planner *p, struct shmrt_slice slice,

@@ -229,3 +229,17 @@ void shmrt_row_free(struct shmrt_row *row)
     free(row->cores);
     *row = (struct shmrt_row){0};
 }
+
+size_t shmrt_row_home(const struct shmrt_row *row, struct shmrt_slice slice,
+                      enum shmrt_border border)
+{
+    size_t home = slice.begin, most = 0, here = 0;
+    for (size_t i = slice.begin; i < slice.end; i++) {
+        here = i > slice.begin && row->borders[i] < border ? here + 1 : 1;
+        if (here > most) {
+            most = here;
+            home = i;
+        }
+    }
+    return home;
+}

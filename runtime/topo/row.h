@@ -24,7 +24,8 @@ struct shmrt_row {
 /**
  * shmrt_row_create - choose CPUs, and put their cores in a row
  *
- * Without a list of CPUs in the request, only the fastest kind of core that is left is used.
+ * Without a list of CPUs in the request, slower kinds of core are used only when there are fewer
+ * faster ones than ranks.
  * Return: 0, -ENOMEM, or -EINVAL: no CPU is left, and the text says which there are.
  */
 int shmrt_row_create(const struct shmrt_machine *machine,
@@ -32,6 +33,14 @@ int shmrt_row_create(const struct shmrt_machine *machine,
                      struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 void shmrt_row_free(struct shmrt_row *row);
+
+/**
+ * shmrt_row_home - a core of the place, within borders of @border, that has most cores of @slice
+ *
+ * Return: its position in the row; that of the first such place among equals.
+ */
+size_t shmrt_row_home(const struct shmrt_row *row, struct shmrt_slice slice,
+                      enum shmrt_border border);
 
 /** Whether the CPU is allowed and asked for, whatever its kind. */
 bool shmrt_row_wants(const struct shmrt_machine *machine,
