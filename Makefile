@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long bench lint setup clean distclean
+.PHONY: help run test test-long bench lint setup emulators clean distclean
 
 N    ?= 2
 ARGS ?=
@@ -21,10 +21,10 @@ help: ## this list
 run: setup ## the main job: a real model on N ranks (N=2), compiled; ARGS="--dtype bf16 ..."
 	$(BIN)/shm-launch -n $(N) $(BIN)/python examples/infer.py $(ARGS)
 
-test: setup ## all that a change must pass: lint, C tests (also sanitized), Python tests
+test: setup emulators ## all that a change must pass: lint, C tests (also sanitized), Python tests
 	@scripts/test.sh
 
-test-long: setup ## the slow rest: huge tensors, every rank count, compiled
+test-long: setup emulators ## the slow rest: huge tensors, every rank count, compiled
 	@scripts/test.sh long
 
 bench: setup ## shmrt beside every other library that can be had; ARGS="--sizes 64:64M ..." for one run
@@ -44,6 +44,11 @@ distclean: clean ## also remove .venv
 $(STAMPS)/debian: scripts/setup-debian.sh requirements/debian.txt
 	@scripts/setup-debian.sh
 	@mkdir -p $(@D) && touch $@
+
+# What only tests need and what they can do without: a failure here makes them skip, no more.
+emulators: $(STAMPS)/debian
+	@scripts/setup-debian.sh requirements/debian-emulators.txt || \
+	  echo "==> Without these packages, tests on other CPUs and in guests are skipped."
 
 $(STAMPS)/python: scripts/setup-python.sh $(wildcard requirements/*.txt) $(STAMPS)/debian
 	@scripts/setup-python.sh
