@@ -3,9 +3,9 @@
  * Runs between fork and exec too, so it takes no lock and frees what it allocates. */
 #include "bitmap.h"
 
-#include <errno.h>
+#include "base/mempolicy.h"
+
 #include <limits.h>
-#include <numaif.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,23 +25,22 @@ static int apply_cpus(const struct shmrt_bitmap *cpus)
     return rc;
 }
 
-#ifndef MPOL_PREFERRED_MANY
-#define MPOL_PREFERRED_MANY 5 /* Linux 5.15 */
-#endif
+/* MPOL_PREFERRED_MANY of Linux 5.15, for older headers. */
+enum { PREFERRED_MANY = 5 };
 
 enum { LONG_BITS = sizeof(unsigned long) * CHAR_BIT };
 
 /* The kernel reads one bit less than it is told. */
 static int set_policy(int mode, const unsigned long *mask, size_t bits)
 {
-    return set_mempolicy(mode, mask, bits + 1) == 0 ? 0 : -errno;
+    return shmrt_sys_set_mempolicy(mode, mask, bits + 1);
 }
 
 /* An older kernel prefers one node only: that of the segment, the nearest. */
 static int prefer(const struct shmrt_plan_rank *rank, unsigned long *mask)
 {
     size_t bits = rank->memory_nodes.bits;
-    int rc = set_policy(MPOL_PREFERRED_MANY, mask, bits);
+    int rc = set_policy(PREFERRED_MANY, mask, bits);
     if (rc != -EINVAL || !shmrt_bitmap_has(&rank->memory_nodes, rank->segment_node))
         return rc;
     memset(mask, 0, (bits / LONG_BITS + 1) * sizeof *mask);
@@ -52,7 +51,7 @@ static int prefer(const struct shmrt_plan_rank *rank, unsigned long *mask)
 static int apply_memory(const struct shmrt_plan_rank *rank)
 {
     if (rank->memory == SHMRT_MEMORY_LOCAL)
-        return set_mempolicy(MPOL_DEFAULT, NULL, 0) == 0 ? 0 : -errno;
+        return shmrt_sys_set_mempolicy(MPOL_DEFAULT, NULL, 0);
     const struct shmrt_bitmap *nodes = &rank->memory_nodes;
     unsigned long *mask = calloc(nodes->bits / LONG_BITS + 1, sizeof *mask);
     if (!mask)

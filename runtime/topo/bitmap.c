@@ -95,21 +95,3 @@ struct shmrt_bitmap_text shmrt_bitmap_text(const struct shmrt_bitmap *set)
     memcpy(comma ? comma + 1 : out.text, more, sizeof more);
     return out;
 }
-
-size_t shmrt_machine_cpu_bits(const struct shmrt_machine *machine)
-{
-    size_t bits = 0;
-    for (size_t i = 0; i < machine->cpu_count; i++)
-        if (machine->cpus[i].number >= bits)
-            bits = machine->cpus[i].number + 1;
-    return bits;
-}
-
-size_t shmrt_machine_node_bits(const struct shmrt_machine *machine)
-{
-    size_t bits = 0;
-    for (size_t i = 0; i < machine->node_count; i++)
-        if (machine->nodes[i].number >= bits)
-            bits = machine->nodes[i].number + 1;
-    return bits;
-}

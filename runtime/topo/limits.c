@@ -4,9 +4,9 @@
 #include "limits.h"
 
 #include "base/cgroup.h"
+#include "base/mempolicy.h"
 
 #include <limits.h>
-#include <numaif.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -88,10 +88,10 @@ bool shmrt_is_memory_denied(void)
     enum { NODES = 4096, LONG_BITS = sizeof(unsigned long) * CHAR_BIT };
     unsigned long nodes[NODES / LONG_BITS] = {0};
     int mode;
-    if (get_mempolicy(&mode, nodes, NODES, NULL, 0))
+    if (shmrt_sys_get_mempolicy(&mode, nodes, NODES, NULL, 0))
         return true;
     bool has_nodes = false;
     for (size_t i = 0; i < NODES / LONG_BITS; i++)
         has_nodes |= nodes[i] != 0;
-    return set_mempolicy(mode, has_nodes ? nodes : NULL, has_nodes ? NODES : 0) != 0;
+    return shmrt_sys_set_mempolicy(mode, has_nodes ? nodes : NULL, has_nodes ? NODES : 0) != 0;
 }

@@ -180,13 +180,3 @@ int shmrt_machine_from_xml(const char *path, struct shmrt_machine **machine_out,
     hwloc_topology_destroy(topology);
     return rc;
 }
-
-void shmrt_machine_destroy(struct shmrt_machine *machine)
-{
-    if (!machine)
-        return;
-    free(machine->distances);
-    free(machine->nodes);
-    free(machine->cpus);
-    free(machine);
-}

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_limits.c - CPU quotas of cgroups, read from trees made here, and refused memory policies. */
+#include "base/mempolicy.h"
 #include "fake_tree.h"
 #include "topo/limits.h"
 
-#include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <numaif.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -14,9 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -94,19 +91,19 @@ static void asking_for_memory_policies_leaves_them_alone(void **state)
     (void)state;
     unsigned long before[64] = {0}, after[64] = {0}, node_0 = 1;
     int mode_before = -1, mode_after = -1;
-    int rc = set_mempolicy(MPOL_BIND, &node_0, sizeof node_0 * 8);
-    bool is_denied = rc != 0 && (errno == EPERM || errno == ENOSYS);
+    int rc = shmrt_sys_set_mempolicy(MPOL_BIND, &node_0, sizeof node_0 * 8);
+    bool is_denied = rc == -EPERM || rc == -ENOSYS;
     assert_true(shmrt_is_memory_denied() == is_denied);
     if (rc)
         skip();
-    assert_int_equal(get_mempolicy(&mode_before, before, sizeof before * 8, NULL, 0), 0);
+    assert_int_equal(shmrt_sys_get_mempolicy(&mode_before, before, sizeof before * 8, NULL, 0), 0);
     assert_false(shmrt_is_memory_denied());
-    assert_int_equal(get_mempolicy(&mode_after, after, sizeof after * 8, NULL, 0), 0);
+    assert_int_equal(shmrt_sys_get_mempolicy(&mode_after, after, sizeof after * 8, NULL, 0), 0);
     assert_int_equal(mode_after, MPOL_BIND);
     assert_memory_equal(before, after, sizeof before);
-    assert_int_equal(set_mempolicy(MPOL_DEFAULT, NULL, 0), 0);
+    assert_int_equal(shmrt_sys_set_mempolicy(MPOL_DEFAULT, NULL, 0), 0);
     assert_false(shmrt_is_memory_denied());
-    assert_int_equal(get_mempolicy(&mode_after, after, sizeof after * 8, NULL, 0), 0);
+    assert_int_equal(shmrt_sys_get_mempolicy(&mode_after, after, sizeof after * 8, NULL, 0), 0);
     assert_int_equal(mode_after, MPOL_DEFAULT);
 }
 

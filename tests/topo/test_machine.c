@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_machine.c - reading machines, this one among them, and binding to what was planned. */
+#include "base/mempolicy.h"
 #include "plan_text.h"
 
-#include <errno.h>
-#include <numaif.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -301,7 +300,7 @@ static int look_at_policy(const struct shmrt_plan_rank *rank)
     };
     unsigned long nodes[16] = {0};
     int mode = -1;
-    if (get_mempolicy(&mode, nodes, sizeof nodes * 8, NULL, 0))
+    if (shmrt_sys_get_mempolicy(&mode, nodes, sizeof nodes * 8, NULL, 0))
         return 0;
     bool is_older = rank->memory == SHMRT_MEMORY_PREFER && mode == MPOL_PREFERRED;
     if (mode != modes[rank->memory] && !is_older)

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_pool.c - shmrt_alloc and shmrt_free: who may free what and when, limits, and the ends. */
+#include "base/mempolicy.h"
 #include "comm.h"
 #include "ranks.h"
 #include "shm/memory_limit.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <numaif.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -387,7 +385,7 @@ static int ask_where_pages_are(struct rank *rank)
     if (segment->bound) {
         int policy = -1;
         /* A page that nobody has touched: the rule was there before it. */
-        CHECK(get_mempolicy(&policy, NULL, 0, pool->base + 32 * MIB, MPOL_F_ADDR) == 0);
+        CHECK(shmrt_sys_get_mempolicy(&policy, NULL, 0, pool->base + 32 * MIB, MPOL_F_ADDR) == 0);
         CHECK(policy == MPOL_BIND);
         CHECK(shmrt_bind_count(pool->base, stats_of(comm).taken_bytes, &segment->nodes, &proof) ==
               0);
