@@ -90,8 +90,8 @@ int shmrt_comm_run_alone(struct shmrt_comm *comm, const struct shmrt_coll *coll)
     shmrt_plan_make(&plan, coll, 1, 0);
     if (plan.combine) {
         size_t elements = shmrt_plan_block(&plan, 0, 0).count;
-        shmrt_kernels_reduce(&comm->group.kernels, coll->dtype, coll->op, coll->out, &term, 1,
-                             elements);
+        void *out = coll->out;
+        shmrt_group_reduce(&comm->group, coll, &out, 1, &term, elements);
         if (coll->finish.fn)
             coll->finish.fn(coll->finish.arg, 0, elements);
     } else if (coll->collective != SHMRT_BARRIER) {

@@ -348,6 +348,8 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
         return shmrt_error_set(error_out, -ENOMEM, "no memory for a communicator");
     struct shmrt_logger logger = {params->log, params->log_arg};
     comm->options = *options;
+    shmrt_order_make(&comm->group.order, NULL, params->size);
+    comm->group.sum_order = comm->group.order;
     int rc;
     if ((rc = choose_kernels(comm, error_out)) != 0 ||
         (rc = make_fork_guard(comm, error_out)) != 0 ||

@@ -36,7 +36,7 @@ static void reduce_part(const struct shmrt_lane *l)
         if (r != own)
             outs[n++] = g->pool[r] + places.out_at + offset;
     }
-    shmrt_kernels_reduce_to(&g->kernels, c->dtype, c->op, outs, size, terms, size, part.count);
+    shmrt_group_reduce(g, c, outs, size, terms, part.count);
 }
 
 int shmrt_direct_step(struct shmrt_lane *l)

@@ -104,8 +104,8 @@ static void combine_round(const struct shmrt_lane *l, uint64_t t)
     const void *terms[SHMRT_MAX_RANKS];
     for (int r = 0; r < plan->size; r++)
         terms[r] = source_of(l, r, block, part, t);
-    shmrt_kernels_reduce(&l->group->kernels, c->dtype, c->op,
-                         c->out + part.begin * c->element_bytes, terms, plan->size, part.count);
+    void *out = c->out + part.begin * c->element_bytes;
+    shmrt_group_reduce(l->group, c, &out, 1, terms, part.count);
 }
 
 static void copy_round(const struct shmrt_lane *l, uint64_t t)

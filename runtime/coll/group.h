@@ -4,6 +4,7 @@
  *
  *   slices.h    who works on which elements (pure)
  *   plan.h      what a collective moves from whom to whom (pure)
+ *   order.h     ranks in groups, and the order in which terms are combined (pure)
  *   call.c      every collective begins here: the epoch, and agreement on what is called
  *   oneshot.c   small: shown in one slot, read by all
  *   exchange.c  larger: through the ring, in one pass; every collective
@@ -15,7 +16,7 @@
 #ifndef SHMRT_GROUP_H
 #define SHMRT_GROUP_H
 
-#include "kernels/kernels.h"
+#include "order.h"
 #include "shm/layout.h"
 #include "shm/pool.h"
 #include "sync/sync.h"
@@ -58,7 +59,9 @@ struct shmrt_group {
     size_t pool_bytes;           /* of each */
     const struct shmrt_pool *own_pool;
     struct shmrt_kernels kernels;
-    uint64_t epoch;   /* calls so far, of whatever kind */
+    struct shmrt_order order;     /* where the ranks are */
+    struct shmrt_order sum_order; /* in which terms are combined: that, or rank order */
+    uint64_t epoch;               /* calls so far, of whatever kind */
     uint64_t entered; /* calls that every rank is known to have entered, and this one checked */
     struct shmrt_call_context last; /* the latest call, while that is being found out */
     struct shmrt_lane_state *lanes;
@@ -88,6 +91,10 @@ struct shmrt_coll {
     int root;                   /* or the other end of a send or receive */
     struct shmrt_finish finish; /* all-reduce only; fn may be NULL */
 };
+
+/** shmrt_group_reduce - combine all ranks' terms, by rank in @terms, into @outs_n vectors */
+void shmrt_group_reduce(const struct shmrt_group *group, const struct shmrt_coll *coll,
+                        void *const *outs, int outs_n, const void *const *terms, size_t count);
 
 /** What all ranks have to agree on for @coll. */
 struct shmrt_call shmrt_call_of(const struct shmrt_group *group, const struct shmrt_coll *coll);

@@ -29,7 +29,8 @@ static void combine(const struct shmrt_oneshot *o, size_t payload_bytes)
     for (int r = 0; r < g->sync.size; r++)
         terms[r] = (r == own ? c->in : shmrt_call_payload(g, r, payload_bytes)) +
                    block.from * c->element_bytes;
-    shmrt_kernels_reduce(&g->kernels, c->dtype, c->op, c->out, terms, g->sync.size, block.count);
+    void *out = c->out;
+    shmrt_group_reduce(g, c, &out, 1, terms, block.count);
     if (c->finish.fn)
         c->finish.fn(c->finish.arg, 0, block.count);
 }

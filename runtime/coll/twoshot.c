@@ -104,7 +104,7 @@ static void reduce(const struct shmrt_lane *l, uint64_t t)
                                          : g->pool[r] + at + offset;
     }
     int n = list_outputs(l, t, offset, outs);
-    shmrt_kernels_reduce_to(&g->kernels, c->dtype, c->op, outs, n, terms, g->sync.size, part.count);
+    shmrt_group_reduce(g, c, outs, n, terms, part.count);
     shmrt_post(&g->sync, &shmrt_lane_flags_of(l, own)->gathered, l->first + t + 1, l->lane);
 }
 

@@ -87,25 +87,37 @@ SHMRT_INLINE void half_store(void *out, size_t i, uint16_t half)
 #define fp16_load(in, i)         shmrt_fp16_widen(half_load(in, i))
 #define fp16_store(out, i, real) half_store(out, i, shmrt_fp16_round(real))
 
-#define DEFINE_FLOAT(type, real)                                                                   \
-    SHMRT_INLINE void type##_reduce(enum shmrt_op op, void *out, const void *const *in, int n,     \
-                                    size_t count)                                                  \
+/* Loads elements of one type and stores those of another. */
+#define DEFINE_REDUCE(type, function, real, from, to)                                              \
+    SHMRT_INLINE void type##_##function(enum shmrt_op op, void *out, const void *const *in, int n, \
+                                        int ranks, size_t count)                                   \
     {                                                                                              \
         for (size_t i = 0; i < count; i++) {                                                       \
-            real result = type##_load(in[0], i);                                                   \
+            real result = from##_load(in[0], i);                                                   \
             for (int k = 1; k < n; k++)                                                            \
-                result = real##_combine(op, result, type##_load(in[k], i));                        \
+                result = real##_combine(op, result, from##_load(in[k], i));                        \
             if (op == SHMRT_AVG)                                                                   \
-                result /= (real)n;                                                                 \
-            type##_store(out, i, result);                                                          \
+                result /= (real)ranks;                                                             \
+            to##_store(out, i, result);                                                            \
         }                                                                                          \
-    }                                                                                              \
-    SHMRT_FLOAT_ENTRIES(type)
+    }
 
+#define DEFINE_FLOAT(type, real)                                                                   \
+    DEFINE_REDUCE(type, reduce, real, type, type)                                                  \
+    SHMRT_FLOAT_ENTRIES(type)
 DEFINE_FLOAT(f32, float)
 DEFINE_FLOAT(f64, double)
 DEFINE_FLOAT(bf16, float)
 DEFINE_FLOAT(fp16, float)
+
+/* Of a NaN among partial results the bits are a rung's own business: the total makes it canonical.
+ */
+#define DEFINE_WIDE(type)                                                                          \
+    DEFINE_REDUCE(type, partial, float, type, f32)                                                 \
+    DEFINE_REDUCE(type, total, float, f32, type)                                                   \
+    SHMRT_WIDE_ENTRIES(type)
+DEFINE_WIDE(bf16)
+DEFINE_WIDE(fp16)
 
 /*
  * Integers: sums and products modulo 2^64, of which the low bits are right for every narrower
@@ -126,8 +138,9 @@ DEFINE_FLOAT(fp16, float)
         }                                                                                          \
     }                                                                                              \
     SHMRT_INLINE void type##_reduce(enum shmrt_op op, void *out, const void *const *in, int n,     \
-                                    size_t count)                                                  \
+                                    int ranks, size_t count)                                       \
     {                                                                                              \
+        (void)ranks;                                                                               \
         for (size_t i = 0; i < count; i++) {                                                       \
             integer result, term;                                                                  \
             memcpy(&result, (const char *)in[0] + i * sizeof result, sizeof result);               \
@@ -146,5 +159,4 @@ DEFINE_INTEGER(i16, int16_t)
 DEFINE_INTEGER(i32, int32_t)
 DEFINE_INTEGER(i64, int64_t)
 
-const struct shmrt_kernels shmrt_kernels_reference = {.name = "reference",
-                                                      .reduce = SHMRT_ALL_ROWS};
+const struct shmrt_kernels shmrt_kernels_reference = {.name = "reference", SHMRT_ALL_ROWS};

@@ -29,13 +29,15 @@ SHMRT_INLINE int shmrt_is_power_of_two(int n)
     return (n & (n - 1)) == 0;
 }
 
-#define SHMRT_ENTRY(type, op, constant)                                                            \
-    static void type##_##op(void *out, const void *const *in, int n, size_t count)                 \
+#define SHMRT_ENTRY_OF(function, type, op, constant)                                               \
+    static void type##_##function##_##op(void *out, const void *const *in, int n, int ranks,       \
+                                         size_t count)                                             \
     {                                                                                              \
-        type##_reduce(constant, out, in, n, count);                                                \
+        type##_##function(constant, out, in, n, ranks, count);                                     \
     }
+#define SHMRT_ENTRY(type, op, constant) SHMRT_ENTRY_OF(reduce, type, op, constant)
 
-/* One function per operation, from type_reduce(op, out, in, n, count). */
+/* One function per operation, from type_reduce(op, out, in, n, ranks, count). */
 #define SHMRT_INTEGER_ENTRIES(type)                                                                \
     SHMRT_ENTRY(type, sum, SHMRT_SUM)                                                              \
     SHMRT_ENTRY(type, min, SHMRT_MIN)                                                              \
@@ -45,28 +47,52 @@ SHMRT_INLINE int shmrt_is_power_of_two(int n)
     SHMRT_INTEGER_ENTRIES(type)                                                                    \
     SHMRT_ENTRY(type, avg, SHMRT_AVG)
 
-/* The table's row of these functions. */
+/* The same from type_partial and type_total, of bf16 and fp16. */
+#define SHMRT_WIDE_ENTRIES(type)                                                                   \
+    SHMRT_ENTRY_OF(partial, type, sum, SHMRT_SUM)                                                  \
+    SHMRT_ENTRY_OF(partial, type, prod, SHMRT_PROD)                                                \
+    SHMRT_ENTRY_OF(total, type, sum, SHMRT_SUM)                                                    \
+    SHMRT_ENTRY_OF(total, type, prod, SHMRT_PROD)                                                  \
+    SHMRT_ENTRY_OF(total, type, avg, SHMRT_AVG)
+
+/* The tables' rows of these functions. */
 #define SHMRT_INTEGER_ROW(type)                                                                    \
     {                                                                                              \
-        [SHMRT_SUM] = type##_sum,                                                                  \
-        [SHMRT_MIN] = type##_min,                                                                  \
-        [SHMRT_MAX] = type##_max,                                                                  \
-        [SHMRT_PROD] = type##_prod,                                                                \
+        [SHMRT_SUM] = type##_reduce_sum,                                                           \
+        [SHMRT_MIN] = type##_reduce_min,                                                           \
+        [SHMRT_MAX] = type##_reduce_max,                                                           \
+        [SHMRT_PROD] = type##_reduce_prod,                                                         \
     }
 #define SHMRT_FLOAT_ROW(type)                                                                      \
     {                                                                                              \
-        [SHMRT_SUM] = type##_sum,   [SHMRT_MIN] = type##_min, [SHMRT_MAX] = type##_max,            \
-        [SHMRT_PROD] = type##_prod, [SHMRT_AVG] = type##_avg,                                      \
+        [SHMRT_SUM] = type##_reduce_sum, [SHMRT_MIN] = type##_reduce_min,                          \
+        [SHMRT_MAX] = type##_reduce_max, [SHMRT_PROD] = type##_reduce_prod,                        \
+        [SHMRT_AVG] = type##_reduce_avg,                                                           \
+    }
+#define SHMRT_PARTIAL_ROW(type)                                                                    \
+    {                                                                                              \
+        [SHMRT_SUM] = type##_partial_sum,                                                          \
+        [SHMRT_PROD] = type##_partial_prod,                                                        \
+    }
+#define SHMRT_TOTAL_ROW(type)                                                                      \
+    {                                                                                              \
+        [SHMRT_SUM] = type##_total_sum,                                                            \
+        [SHMRT_PROD] = type##_total_prod,                                                          \
+        [SHMRT_AVG] = type##_total_avg,                                                            \
     }
 
-/* All rows of a rung whose functions have these prefixes. */
+/* All rows of a rung whose functions have these prefixes: tables of struct shmrt_kernels. */
 #define SHMRT_ALL_ROWS                                                                             \
-    {                                                                                              \
-        [SHMRT_FLOAT32] = SHMRT_FLOAT_ROW(f32),   [SHMRT_FLOAT64] = SHMRT_FLOAT_ROW(f64),          \
-        [SHMRT_BFLOAT16] = SHMRT_FLOAT_ROW(bf16), [SHMRT_FLOAT16] = SHMRT_FLOAT_ROW(fp16),         \
-        [SHMRT_INT8] = SHMRT_INTEGER_ROW(i8),     [SHMRT_UINT8] = SHMRT_INTEGER_ROW(u8),           \
-        [SHMRT_INT16] = SHMRT_INTEGER_ROW(i16),   [SHMRT_INT32] = SHMRT_INTEGER_ROW(i32),          \
-        [SHMRT_INT64] = SHMRT_INTEGER_ROW(i64),                                                    \
-    }
+    .reduce =                                                                                      \
+        {                                                                                          \
+            [SHMRT_FLOAT32] = SHMRT_FLOAT_ROW(f32),   [SHMRT_FLOAT64] = SHMRT_FLOAT_ROW(f64),      \
+            [SHMRT_BFLOAT16] = SHMRT_FLOAT_ROW(bf16), [SHMRT_FLOAT16] = SHMRT_FLOAT_ROW(fp16),     \
+            [SHMRT_INT8] = SHMRT_INTEGER_ROW(i8),     [SHMRT_UINT8] = SHMRT_INTEGER_ROW(u8),       \
+            [SHMRT_INT16] = SHMRT_INTEGER_ROW(i16),   [SHMRT_INT32] = SHMRT_INTEGER_ROW(i32),      \
+            [SHMRT_INT64] = SHMRT_INTEGER_ROW(i64),                                                \
+    },                                                                                             \
+    .partial =                                                                                     \
+        {[SHMRT_BFLOAT16] = SHMRT_PARTIAL_ROW(bf16), [SHMRT_FLOAT16] = SHMRT_PARTIAL_ROW(fp16)},   \
+    .total = {[SHMRT_BFLOAT16] = SHMRT_TOTAL_ROW(bf16), [SHMRT_FLOAT16] = SHMRT_TOTAL_ROW(fp16)}
 
 #endif

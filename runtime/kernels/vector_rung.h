@@ -3,7 +3,8 @@
  * vector_rung.h - what vector rungs share beside the loops: the functions of all types (L1)
  *
  * Included once, last, by the file of a rung, which has defined what vector_reduce.h asks for but:
- *   bf16 and fp16  only load, store, pack and unpack, with struct f32_pair, two registers of fp32
+ *   bf16 and fp16  only load, store, pack and unpack, with struct f32_pair, two registers of fp32,
+ *                  and what vector_wide.h asks for
  *   integers       nothing: they are made here from the compiler's own vectors
  * Types other than fp16 are moved as raw and then unpacked.
  */
@@ -17,20 +18,20 @@ SHMRT_INLINE struct f32_pair pair_combine(enum shmrt_op op, struct f32_pair x, s
     return (struct f32_pair){f32_combine(op, x.a, y.a), f32_combine(op, x.b, y.b)};
 }
 
-SHMRT_INLINE f32_vec f32_finish(enum shmrt_op op, f32_vec x, int n)
+SHMRT_INLINE f32_vec f32_finish(enum shmrt_op op, f32_vec x, int ranks)
 {
-    return f32_canonical(op == SHMRT_AVG ? f32_divide(x, n) : x);
+    return f32_canonical(op == SHMRT_AVG ? f32_divide(x, ranks) : x);
 }
 
-SHMRT_INLINE f64_vec f64_finish(enum shmrt_op op, f64_vec x, int n)
+SHMRT_INLINE f64_vec f64_finish(enum shmrt_op op, f64_vec x, int ranks)
 {
-    return f64_canonical(op == SHMRT_AVG ? f64_divide(x, n) : x);
+    return f64_canonical(op == SHMRT_AVG ? f64_divide(x, ranks) : x);
 }
 
-SHMRT_INLINE struct f32_pair pair_average(enum shmrt_op op, struct f32_pair x, int n)
+SHMRT_INLINE struct f32_pair pair_average(enum shmrt_op op, struct f32_pair x, int ranks)
 {
     if (op == SHMRT_AVG)
-        x = (struct f32_pair){f32_divide(x.a, n), f32_divide(x.b, n)};
+        x = (struct f32_pair){f32_divide(x.a, ranks), f32_divide(x.b, ranks)};
     return x;
 }
 
@@ -40,20 +41,20 @@ SHMRT_INLINE struct f32_pair pair_canonical(struct f32_pair x)
 }
 
 /* NaNs are rare and these types are bound by arithmetic: one comparison finds any in the pair. */
-SHMRT_INLINE struct f32_pair pair_finish(enum shmrt_op op, struct f32_pair x, int n)
+SHMRT_INLINE struct f32_pair pair_finish(enum shmrt_op op, struct f32_pair x, int ranks)
 {
-    x = pair_average(op, x, n);
+    x = pair_average(op, x, ranks);
     return __builtin_expect(pair_any_nan(x), 0) ? pair_canonical(x) : x;
 }
 
 /* And one branch is taken for four pairs. */
 SHMRT_INLINE void pair_finish_four(enum shmrt_op op, struct f32_pair *a, struct f32_pair *b,
-                                   struct f32_pair *c, struct f32_pair *d, int n)
+                                   struct f32_pair *c, struct f32_pair *d, int ranks)
 {
-    *a = pair_average(op, *a, n);
-    *b = pair_average(op, *b, n);
-    *c = pair_average(op, *c, n);
-    *d = pair_average(op, *d, n);
+    *a = pair_average(op, *a, ranks);
+    *b = pair_average(op, *b, ranks);
+    *c = pair_average(op, *c, ranks);
+    *d = pair_average(op, *d, ranks);
     if (__builtin_expect(pairs_any_nan(*a, *b, *c, *d), 0)) {
         *a = pair_canonical(*a);
         *b = pair_canonical(*b);
@@ -96,10 +97,10 @@ SHMRT_INLINE void pair_finish_four(enum shmrt_op op, struct f32_pair *a, struct 
             return x + y;                                                                          \
         }                                                                                          \
     }                                                                                              \
-    SHMRT_INLINE type##_vec type##_finish(enum shmrt_op op, type##_vec x, int n)                   \
+    SHMRT_INLINE type##_vec type##_finish(enum shmrt_op op, type##_vec x, int ranks)               \
     {                                                                                              \
         (void)op;                                                                                  \
-        (void)n;                                                                                   \
+        (void)ranks;                                                                               \
         return x;                                                                                  \
     }
 
@@ -111,12 +112,12 @@ DEFINE_INTEGER(i64, uint64_t, int64_t)
 
 #define DEFINE_FINISH_FOUR(type)                                                                   \
     SHMRT_INLINE void type##_finish_four(enum shmrt_op op, type##_vec *a, type##_vec *b,           \
-                                         type##_vec *c, type##_vec *d, int n)                      \
+                                         type##_vec *c, type##_vec *d, int ranks)                  \
     {                                                                                              \
-        *a = type##_finish(op, *a, n);                                                             \
-        *b = type##_finish(op, *b, n);                                                             \
-        *c = type##_finish(op, *c, n);                                                             \
-        *d = type##_finish(op, *d, n);                                                             \
+        *a = type##_finish(op, *a, ranks);                                                         \
+        *b = type##_finish(op, *b, ranks);                                                         \
+        *c = type##_finish(op, *c, ranks);                                                         \
+        *d = type##_finish(op, *d, ranks);                                                         \
     }
 
 DEFINE_FINISH_FOUR(f32)
@@ -161,10 +162,18 @@ SHMRT_FLOAT_ENTRIES(f64)
 #include "vector_reduce.h"
 SHMRT_FLOAT_ENTRIES(bf16)
 
+#define TYPE bf16
+#include "vector_wide.h"
+SHMRT_WIDE_ENTRIES(bf16)
+
 #define TYPE       fp16
 #define TYPE_BYTES 2
 #include "vector_reduce.h"
 SHMRT_FLOAT_ENTRIES(fp16)
+
+#define TYPE fp16
+#include "vector_wide.h"
+SHMRT_WIDE_ENTRIES(fp16)
 
 #define TYPE       i8
 #define TYPE_BYTES 1

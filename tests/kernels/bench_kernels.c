@@ -52,9 +52,8 @@ static void run(const struct work *work)
         __asm__ __volatile__("" : : "r"(work->out) : "memory");
         return;
     }
-    shmrt_kernels_reduce(work->kernels, work->dtype, work->op, work->out,
-                         (const void *const *)work->in, work->n,
-                         work->bytes / shmrt_dtype_bytes(work->dtype));
+    rungs_reduce(work->kernels, work->dtype, work->op, work->out, (const void *const *)work->in,
+                 work->n, work->bytes / shmrt_dtype_bytes(work->dtype));
 }
 
 /* Nanoseconds of one run, in the best batch. */

@@ -26,6 +26,12 @@ struct rungs rungs_here(void)
     return rungs;
 }
 
+void rungs_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype, enum shmrt_op op,
+                  void *out, const void *const *in, int n, size_t count)
+{
+    shmrt_kernels_reduce_to(kernels, dtype, op, &out, 1, in, NULL, n, count);
+}
+
 static bool is_tested(const struct rungs *rungs, const char *name)
 {
     for (int k = 0; k < rungs->count; k++)

@@ -5,7 +5,7 @@
 
 #include "kernels/kernels.h"
 
-enum { RUNGS_MAX = 8 };
+enum { RUNGS_MAX = 16 };
 
 struct rungs {
     int count;
@@ -17,5 +17,9 @@ struct rungs rungs_here(void);
 
 /** One line: which rungs are tested, and which are not and why. */
 void rungs_print(const struct rungs *rungs);
+
+/** Combines n vectors into one. */
+void rungs_reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype, enum shmrt_op op,
+                  void *out, const void *const *in, int n, size_t count);
 
 #endif

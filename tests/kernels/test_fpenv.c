@@ -70,7 +70,7 @@ static void reduce(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype, 
                    struct vectors *v, char *out)
 {
     const void *const terms[] = {v->in[0], v->in[1], v->in[2]};
-    shmrt_kernels_reduce(kernels, dtype, op, out, terms, TERMS, COUNT);
+    rungs_reduce(kernels, dtype, op, out, terms, TERMS, COUNT);
 }
 
 static void check(const struct shmrt_kernels *kernels, enum shmrt_dtype dtype, enum shmrt_op op,
@@ -142,7 +142,7 @@ static void settings_would_matter(void **state)
         for (int r = 0; r < rungs->count; r++) {
             reduce(&rungs->kernels[r], dtype, SHMRT_SUM, &v, v.expected);
             settings_set(hostile[0]);
-            rungs->kernels[r].reduce[dtype][SHMRT_SUM](v.out, terms, TERMS, COUNT);
+            rungs->kernels[r].reduce[dtype][SHMRT_SUM](v.out, terms, TERMS, TERMS, COUNT);
             settings_set(own);
             assert_memory_not_equal(v.out, v.expected, COUNT * shmrt_dtype_bytes(dtype));
         }

@@ -84,8 +84,8 @@ static void run_on(struct fixture *fixture, const struct shmrt_kernels *kernels,
             fenced_paint(&fixture->vectors[out_vector[i]]);
         outs[i] = place(fixture, out_vector[i], bytes);
     }
-    shmrt_kernels_reduce_to(kernels, trial->dtype, trial->op, outs, trial->outs_n, in, trial->n,
-                            trial->count);
+    shmrt_kernels_reduce_to(kernels, trial->dtype, trial->op, outs, trial->outs_n, in, NULL,
+                            trial->n, trial->count);
     for (int i = 0; i < trial->outs_n; i++) {
         if (memcmp(outs[i], fixture->expected, bytes) != 0)
             fail_msg("%s: %s %s of %d terms, %zu elements: destination %d of %d is wrong",
@@ -102,8 +102,8 @@ static void run(struct fixture *fixture, const struct trial *trial)
     const struct shmrt_kernels *reference = &fixture->rungs.kernels[0];
     if (!reference->reduce[trial->dtype][trial->op])
         return;
-    shmrt_kernels_reduce(reference, trial->dtype, trial->op, fixture->expected,
-                         (const void *const *)fixture->terms, trial->n, trial->count);
+    rungs_reduce(reference, trial->dtype, trial->op, fixture->expected,
+                 (const void *const *)fixture->terms, trial->n, trial->count);
     for (int r = 0; r < fixture->rungs.count; r++)
         run_on(fixture, &fixture->rungs.kernels[r], trial);
 }

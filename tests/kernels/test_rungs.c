@@ -110,7 +110,7 @@ static void run_on(struct fixture *fixture, const struct shmrt_kernels *kernels,
         around = &fixture->in[trial->in_place];
         out = places[trial->in_place];
     }
-    shmrt_kernels_reduce(kernels, trial->dtype, trial->op, out, terms, trial->n, trial->count);
+    rungs_reduce(kernels, trial->dtype, trial->op, out, terms, trial->n, trial->count);
     if (memcmp(out, fixture->expected, bytes) != 0)
         fail_with_element(fixture, kernels, trial, out);
     fenced_check_paint(around, out, bytes);
@@ -127,8 +127,8 @@ static void run(struct fixture *fixture, const struct trial *trial)
     const void *terms[TERMS_MAX];
     for (int k = 0; k < trial->n; k++)
         terms[k] = fixture->pristine[k];
-    shmrt_kernels_reduce(&fixture->rungs.kernels[0], trial->dtype, trial->op, fixture->expected,
-                         terms, trial->n, trial->count);
+    rungs_reduce(&fixture->rungs.kernels[0], trial->dtype, trial->op, fixture->expected, terms,
+                 trial->n, trial->count);
     for (int r = 0; r < fixture->rungs.count; r++)
         run_on(fixture, &fixture->rungs.kernels[r], trial);
 }
@@ -293,8 +293,7 @@ static void vectors_are_difficult(void **state)
         for (int op = 0; op < SHMRT_OP_COUNT; op++) {
             size_t seen[INPUTS_KINDS] = {0};
             const void *terms[] = {fixture.pristine[0], fixture.pristine[1]};
-            shmrt_kernels_reduce(&fixture.rungs.kernels[0], dtype, op, fixture.expected, terms, 2,
-                                 COUNT);
+            rungs_reduce(&fixture.rungs.kernels[0], dtype, op, fixture.expected, terms, 2, COUNT);
             for (size_t i = 0; i < COUNT; i++) {
                 enum inputs_kind kind = inputs_kind_of(fixture.expected, i, dtype);
                 seen[kind]++;

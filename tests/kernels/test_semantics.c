@@ -179,7 +179,7 @@ static void check_example(const struct shmrt_kernels *kernels, enum shmrt_dtype 
     const void *const terms[] = {in[0], in[1], in[2]};
     for (int k = 0; k < example->n; k++)
         inputs_repeat(in[k], count, dtype, example->terms[k]);
-    shmrt_kernels_reduce(kernels, dtype, example->op, out, terms, example->n, count);
+    rungs_reduce(kernels, dtype, example->op, out, terms, example->n, count);
     for (size_t i = 0; i < count; i++) {
         uint64_t bits = inputs_bits(out, i, dtype);
         if (bits != example->result)

@@ -192,6 +192,35 @@ SHMRT_INLINE void fp16_store(char *at, struct f32_pair x)
                      _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
 }
 
+SHMRT_INLINE struct f32_pair fp16_load_wide(const char *at)
+{
+    return (struct f32_pair){_mm256_loadu_ps((const float *)at),
+                             _mm256_loadu_ps((const float *)(at + RAW_BYTES))};
+}
+
+SHMRT_INLINE void fp16_store_wide(char *at, struct f32_pair x)
+{
+    _mm256_storeu_ps((float *)at, x.a);
+    _mm256_storeu_ps((float *)(at + RAW_BYTES), x.b);
+}
+
+SHMRT_INLINE struct f32_pair bf16_load_wide(const char *at)
+{
+    struct f32_pair x = fp16_load_wide(at);
+    f32_vec low = _mm256_permute2f128_ps(x.a, x.b, 0x20);
+    f32_vec high = _mm256_permute2f128_ps(x.a, x.b, 0x31);
+    return (struct f32_pair){_mm256_shuffle_ps(low, high, 0x88),
+                             _mm256_shuffle_ps(low, high, 0xdd)};
+}
+
+SHMRT_INLINE void bf16_store_wide(char *at, struct f32_pair x)
+{
+    f32_vec low = _mm256_unpacklo_ps(x.a, x.b);
+    f32_vec high = _mm256_unpackhi_ps(x.a, x.b);
+    fp16_store_wide(at, (struct f32_pair){_mm256_permute2f128_ps(low, high, 0x20),
+                                          _mm256_permute2f128_ps(low, high, 0x31)});
+}
+
 #include "../vector_rung.h"
 
-const struct shmrt_kernels shmrt_kernels_avx2 = {.name = "avx2", .reduce = SHMRT_ALL_ROWS};
+const struct shmrt_kernels shmrt_kernels_avx2 = {.name = "avx2", SHMRT_ALL_ROWS};

@@ -8,6 +8,7 @@
 #include "../rungs.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 enum { RAW_BYTES = 64 };
 
@@ -194,6 +195,34 @@ SHMRT_INLINE void fp16_store(char *at, struct f32_pair x)
                         _mm512_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
 }
 
+SHMRT_INLINE struct f32_pair fp16_load_wide(const char *at)
+{
+    return (struct f32_pair){_mm512_loadu_ps(at), _mm512_loadu_ps(at + RAW_BYTES)};
+}
+
+SHMRT_INLINE void fp16_store_wide(char *at, struct f32_pair x)
+{
+    _mm512_storeu_ps(at, x.a);
+    _mm512_storeu_ps(at + RAW_BYTES, x.b);
+}
+
+SHMRT_INLINE struct f32_pair bf16_load_wide(const char *at)
+{
+    struct f32_pair x = fp16_load_wide(at);
+    raw even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    raw odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+    return (struct f32_pair){_mm512_permutex2var_ps(x.a, even, x.b),
+                             _mm512_permutex2var_ps(x.a, odd, x.b)};
+}
+
+SHMRT_INLINE void bf16_store_wide(char *at, struct f32_pair x)
+{
+    raw first = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    raw second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+    fp16_store_wide(at, (struct f32_pair){_mm512_permutex2var_ps(x.a, first, x.b),
+                                          _mm512_permutex2var_ps(x.a, second, x.b)});
+}
+
 #include "../vector_rung.h"
 
-const struct shmrt_kernels shmrt_kernels_avx512 = {.name = "avx512", .reduce = SHMRT_ALL_ROWS};
+const struct shmrt_kernels shmrt_kernels_avx512 = {.name = "avx512", SHMRT_ALL_ROWS};

@@ -84,21 +84,21 @@ SHMRT_INLINE fp16_vec fp16_combine(enum shmrt_op op, fp16_vec x, fp16_vec y)
     }
 }
 
-SHMRT_INLINE fp16_vec fp16_finish(enum shmrt_op op, fp16_vec x, int n)
+SHMRT_INLINE fp16_vec fp16_finish(enum shmrt_op op, fp16_vec x, int ranks)
 {
     (void)op;
-    (void)n;
+    (void)ranks;
     fp16_vec nan = _mm512_castsi512_ph(_mm512_set1_epi16(0x7e00));
     return _mm512_mask_blend_ph(_mm512_cmp_ph_mask(x, x, _CMP_UNORD_Q), x, nan);
 }
 
 SHMRT_INLINE void fp16_finish_four(enum shmrt_op op, fp16_vec *a, fp16_vec *b, fp16_vec *c,
-                                   fp16_vec *d, int n)
+                                   fp16_vec *d, int ranks)
 {
-    *a = fp16_finish(op, *a, n);
-    *b = fp16_finish(op, *b, n);
-    *c = fp16_finish(op, *c, n);
-    *d = fp16_finish(op, *d, n);
+    *a = fp16_finish(op, *a, ranks);
+    *b = fp16_finish(op, *b, ranks);
+    *c = fp16_finish(op, *c, ranks);
+    *d = fp16_finish(op, *d, ranks);
 }
 
 #define TYPE       fp16
@@ -108,29 +108,22 @@ SHMRT_INLINE void fp16_finish_four(enum shmrt_op op, fp16_vec *a, fp16_vec *b, f
 SHMRT_ENTRY(fp16, min, SHMRT_MIN)
 SHMRT_ENTRY(fp16, max, SHMRT_MAX)
 
-SHMRT_INLINE void fp16_reduce_two(enum shmrt_op op, void *out, const void *const *in, int n,
-                                  size_t count)
+SHMRT_INLINE void fp16_two(enum shmrt_op op, void *out, const void *const *in, int n, int ranks,
+                           size_t count)
 {
     if (n == 2)
-        fp16_reduce(op, out, in, 2, count);
+        fp16_reduce(op, out, in, 2, ranks, count);
     else
-        shmrt_kernels_avx512.reduce[SHMRT_FLOAT16][op](out, in, n, count);
+        shmrt_kernels_avx512.reduce[SHMRT_FLOAT16][op](out, in, n, ranks, count);
 }
 
-static void fp16_sum(void *out, const void *const *in, int n, size_t count)
-{
-    fp16_reduce_two(SHMRT_SUM, out, in, n, count);
-}
-
-static void fp16_prod(void *out, const void *const *in, int n, size_t count)
-{
-    fp16_reduce_two(SHMRT_PROD, out, in, n, count);
-}
+SHMRT_ENTRY_OF(two, fp16, sum, SHMRT_SUM)
+SHMRT_ENTRY_OF(two, fp16, prod, SHMRT_PROD)
 
 const struct shmrt_kernels shmrt_kernels_avx512fp16 = {
     .name = "avx512fp16",
-    .reduce = {[SHMRT_FLOAT16] = {[SHMRT_SUM] = fp16_sum,
-                                  [SHMRT_MIN] = fp16_min,
-                                  [SHMRT_MAX] = fp16_max,
-                                  [SHMRT_PROD] = fp16_prod}},
+    .reduce = {[SHMRT_FLOAT16] = {[SHMRT_SUM] = fp16_two_sum,
+                                  [SHMRT_MIN] = fp16_reduce_min,
+                                  [SHMRT_MAX] = fp16_reduce_max,
+                                  [SHMRT_PROD] = fp16_two_prod}},
 };

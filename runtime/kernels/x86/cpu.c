@@ -4,9 +4,8 @@
  *
  * Both must agree: an instruction set whose registers are not saved faults at its first use.
  */
-#include "cpu.h"
+#include "../cpu.h"
 
-#if defined(__x86_64__)
 #include <cpuid.h>
 #include <stdint.h>
 
@@ -46,9 +45,3 @@ unsigned int shmrt_cpu_flags(void)
         flags |= SHMRT_CPU_AVX512FP16;
     return flags;
 }
-#else
-unsigned int shmrt_cpu_flags(void)
-{
-    return 0;
-}
-#endif
