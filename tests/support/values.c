@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* values.c - an all-reduce of one element at a time, with the compiler's own 16-bit float. */
+/* values.c - an all-reduce of one element at a time; 16-bit floats by way of double. */
 #include "values.h"
 
 #include <math.h>
@@ -42,12 +42,47 @@ static float bf16_widen(uint16_t half)
     return value;
 }
 
+/* The multiple of fp16's unit nearest to it; compilers have a type for that on some CPUs only. */
+static double fp16_nearest(double value)
+{
+    if (value == 0 || !isfinite(value))
+        return value;
+    int exponent;
+    frexp(value, &exponent);
+    int unit = exponent - 11 > -24 ? exponent - 11 : -24;
+    double nearest = ldexp(rint(ldexp(value, -unit)), unit);
+    return fabs(nearest) < 65536 ? nearest : copysign(INFINITY, value);
+}
+
+static uint16_t fp16_round(double value)
+{
+    double nearest = fabs(fp16_nearest(value));
+    int sign = signbit(value) ? 0x8000 : 0, exponent;
+    if (isnan(value))
+        return 0x7e00;
+    if (isinf(nearest))
+        return (uint16_t)(sign | 0x7c00);
+    if (nearest < 0x1p-14)
+        return (uint16_t)(sign | (int)ldexp(nearest, 24));
+    double fraction = frexp(nearest, &exponent) - 0.5;
+    return (uint16_t)(sign | (exponent + 14) << 10 | (int)ldexp(fraction, 11));
+}
+
+/* The low bytes are the wrapped value, wherever this CPU has them. */
+static void store_integer(void *at, size_t bytes, uint64_t value)
+{
+    const uint8_t byte = (uint8_t)value;
+    const uint16_t half = (uint16_t)value;
+    const uint32_t word = (uint32_t)value;
+    const void *const from[] = {[1] = &byte, [2] = &half, [4] = &word, [8] = &value};
+    memcpy(at, from[bytes], bytes);
+}
+
 static void store(void *out, size_t i, enum shmrt_dtype dtype, double real, uint64_t integer)
 {
     char *at = (char *)out + i * shmrt_dtype_bytes(dtype);
     float single = (float)real;
-    _Float16 half = (_Float16)single;
-    uint16_t brain = bf16_round(single);
+    uint16_t half;
     switch (dtype) {
     case SHMRT_FLOAT32:
         memcpy(at, &single, sizeof single);
@@ -56,13 +91,15 @@ static void store(void *out, size_t i, enum shmrt_dtype dtype, double real, uint
         memcpy(at, &real, sizeof real);
         break;
     case SHMRT_FLOAT16:
+        half = fp16_round(single);
         memcpy(at, &half, sizeof half);
         break;
     case SHMRT_BFLOAT16:
-        memcpy(at, &brain, sizeof brain);
+        half = bf16_round(single);
+        memcpy(at, &half, sizeof half);
         break;
-    default: /* little-endian: the low bytes are the wrapped value */
-        memcpy(at, &integer, shmrt_dtype_bytes(dtype));
+    default:
+        store_integer(at, shmrt_dtype_bytes(dtype), integer);
     }
 }
 
@@ -134,7 +171,7 @@ static double real_term(size_t index, enum shmrt_dtype dtype, int rank, unsigned
         return real;
     float single = (float)real;
     if (dtype == SHMRT_FLOAT16)
-        return (double)(_Float16)single;
+        return fp16_nearest(single);
     return dtype == SHMRT_BFLOAT16 ? bf16_widen(bf16_round(single)) : single;
 }
 
