@@ -285,6 +285,18 @@ int shmrt_recv(struct shmrt_comm *comm, void *out, size_t count, enum shmrt_dtyp
             .collective = SHMRT_RECV, .out = out, .count = count, .dtype = dtype, .peer = from});
 }
 
+void shmrt_comm_traffic(const struct shmrt_comm *comm, struct shmrt_traffic *out)
+{
+    const struct shmrt_group *group = &comm->group;
+    *out = (struct shmrt_traffic){.groups = group->order.groups};
+    memcpy(out->group_of, group->order.group_of, sizeof out->group_of);
+    for (int lane = 0; lane < group->layout.lanes; lane++)
+        for (int r = 0; r < group->sync.size; r++) {
+            out->read_from[r] += group->lanes[lane].read_from[r];
+            out->written_to[r] += group->lanes[lane].written_to[r];
+        }
+}
+
 void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *out)
 {
     *out = comm->counters;

@@ -56,6 +56,14 @@ int shmrt_tune_choose(struct shmrt_comm *comm, int ranks, uint64_t lanes, bool c
 int shmrt_tune_measure(struct shmrt_comm *comm, uint64_t lanes,
                        struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
+/** shmrt_groups_own - the group of this rank, or -EINVAL (SHMRT_GROUPS can't be read or followed)
+ */
+int shmrt_groups_own(const struct shmrt_options *options, int rank, int64_t *group_out,
+                     struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/** shmrt_groups_set - all ranks have met: the groups, and the order of summation */
+void shmrt_groups_set(struct shmrt_comm *comm, const struct shmrt_hello *mine);
+
 /** Refuses every call on a communicator that can't be used (any more). */
 int shmrt_comm_check(struct shmrt_comm *comm) SHMRT_WARN_UNUSED;
 

@@ -251,6 +251,7 @@ static int build_group(struct shmrt_comm *comm, const struct shmrt_params *param
     rc = allocate_states(comm, params->size, error_out);
     if (rc)
         return rc;
+    shmrt_groups_set(comm, mine);
     fill_tuning(comm, mine);
     fill_sync(comm, params, mine);
     return 0;
@@ -271,6 +272,17 @@ static int choose_tuning(struct shmrt_comm *comm, struct shmrt_hello *mine,
     return 0;
 }
 
+static int choose_groups(struct shmrt_comm *comm, struct shmrt_hello *mine,
+                         struct shmrt_error *error_out)
+{
+    const char *order = comm->options.sum_order;
+    mine->rank_order = strcmp(order, "rank") == 0;
+    if (!mine->rank_order && strcmp(order, "placement") != 0)
+        return shmrt_error_set(error_out, -EINVAL, "SHMRT_SUM_ORDER=%s is not placement or rank",
+                               order);
+    return shmrt_groups_own(&comm->options, mine->rank, &mine->group, error_out);
+}
+
 /* Meets the others, then tells them how it went here and hears how it went with them. */
 static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params,
                       struct shmrt_error *error_out)
@@ -289,6 +301,8 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     struct shmrt_segment *own = &comm->segments[params->rank];
     struct shmrt_error outcome = {0};
     int rc = shmrt_job_key(params->job, params->name, mine.job, error_out);
+    if (rc == 0)
+        rc = choose_groups(comm, &mine, error_out);
     if (rc == 0 && mine.rank == 0)
         rc = choose_tuning(comm, &mine, error_out);
     if (rc)

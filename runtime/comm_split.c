@@ -78,7 +78,9 @@ static int meet(struct shmrt_comm *parent, const struct wish *wishes, struct shm
                                   .interrupt_arg = &meeting};
     snprintf(job, sizeof job, "split-%016" PRIx64 "-%d", wishes[0].draw, wishes[sync->rank].color);
     take_place(wishes, sync->size, sync->rank, &params);
-    int rc = shmrt_comm_build(&params, &parent->options, comm_out, &parent->error);
+    struct shmrt_options options = parent->options;
+    options.parent_group = parent->group.order.group_of[sync->rank];
+    int rc = shmrt_comm_build(&params, &options, comm_out, &parent->error);
     if (rc == 0)
         (*comm_out)->group.sync.interrupt = sync->interrupt;
     else if (shmrt_has_failed(sync, &parent->error))

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { BYTES, BYTES_OR_AUTO, NUMBER, SECONDS, NAME, NODES };
+enum kind { BYTES, BYTES_OR_AUTO, NUMBER, SECONDS, NAME, GROUPS, NODES };
 
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
@@ -66,6 +66,14 @@ static const struct option {
     {"nodes", "SHMRT_NODES", NODES, "auto", 0, SHMRT_NODES_MAX - 1, AT(nodes),
      "NUMA nodes that this rank's shared memory is bound to, such as 0 or 8-9; auto: those of the "
      "CPUs it may run on"},
+    {"groups", "SHMRT_GROUPS", GROUPS, "auto", 0, 0, AT(groups),
+     "ranks that are near each other, for hierarchical collectives and the order of summation: "
+     "socket or node (of the CPUs a rank may run on), one (all ranks), or lists of ranks such as "
+     "0-3/4-7; auto: by socket where every rank runs on one only"},
+    {"sum_order", "SHMRT_SUM_ORDER", NAME, "placement", 0, 0, AT(sum_order),
+     "in which floating-point terms are added: placement: within each group in the order of ranks, "
+     "then the groups; rank: in the order of ranks, which costs more bytes between groups; rank if "
+     "any rank says so"},
     {"kernel", "SHMRT_KERNEL", NAME, "auto", 0, 0, AT(kernel),
      "reduce kernels: auto, or a rung's name (reference, avx2, avx512, avx512fp16)"},
 #undef AT
@@ -109,9 +117,11 @@ static int set_name(const struct option *option, const char *source, const char 
                     struct shmrt_error *error_out)
 {
     size_t length = strlen(text);
-    if (length == 0 || length >= SHMRT_KERNEL_NAME_BYTES)
-        return shmrt_error_set(error_out, -EINVAL, "%s=%s is not a name of 1 to %d characters (%s)",
-                               source, text, SHMRT_KERNEL_NAME_BYTES - 1, option->doc);
+    size_t most = option->kind == GROUPS ? SHMRT_GROUPS_BYTES - 1 : SHMRT_KERNEL_NAME_BYTES - 1;
+    if (length == 0 || length > most)
+        return shmrt_error_set(error_out, -EINVAL,
+                               "%s=%s is not a name of 1 to %zu characters (%s)", source, text,
+                               most, option->doc);
     memcpy(out, text, length + 1);
     return 0;
 }
@@ -140,7 +150,7 @@ static int set_option(const struct option *option, const char *source, const cha
 {
     char *field = (char *)out + option->offset;
     double value;
-    if (option->kind == NAME)
+    if (option->kind == NAME || option->kind == GROUPS)
         return set_name(option, source, text, field, error_out);
     if (option->kind == NODES)
         return set_nodes(option, source, text, (struct shmrt_nodeset *)field, error_out);
@@ -183,6 +193,7 @@ int shmrt_options_load(const char *const *settings, struct shmrt_options *out,
                        struct shmrt_error *error_out)
 {
     memset(out, 0, sizeof *out);
+    out->parent_group = SHMRT_GROUP_UNKNOWN;
     for (size_t i = 0; i < OPTIONS; i++) {
         const char *text = getenv(table[i].env);
         bool given = text && *text;
@@ -205,7 +216,7 @@ size_t shmrt_options_describe(char *buffer, size_t bytes)
     for (size_t i = 0; i < OPTIONS; i++) {
         const struct option *option = &table[i];
         char range[96] = "";
-        if (option->kind != NAME && option->kind != NODES)
+        if (option->kind != NAME && option->kind != GROUPS && option->kind != NODES)
             snprintf(range, sizeof range, ", %.15g to %.15g%s", option->min, option->max,
                      unit_of(option->kind));
         at += (size_t)snprintf(at < bytes ? buffer + at : NULL, at < bytes ? bytes - at : 0,

@@ -11,7 +11,10 @@
 #include "error.h"
 #include "list.h"
 
-enum { SHMRT_KERNEL_NAME_BYTES = 16 };
+enum { SHMRT_KERNEL_NAME_BYTES = 16, SHMRT_GROUPS_BYTES = 256 };
+
+/* A rank whose group is not known. */
+#define SHMRT_GROUP_UNKNOWN INT64_C(-1)
 
 #define SHMRT_AUTO UINT64_MAX /* of an option: "auto" */
 
@@ -32,6 +35,9 @@ struct shmrt_options {
     struct shmrt_nodeset nodes; /* of shared memory; empty: those of the CPUs */
     char kernel[SHMRT_KERNEL_NAME_BYTES];
     char tune[SHMRT_KERNEL_NAME_BYTES];
+    char groups[SHMRT_GROUPS_BYTES];
+    char sum_order[SHMRT_KERNEL_NAME_BYTES];
+    int64_t parent_group; /* of this rank, where the communicator is a part of another one */
 };
 
 /**

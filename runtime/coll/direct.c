@@ -33,8 +33,11 @@ static void reduce_part(const struct shmrt_lane *l)
     for (int r = 0, n = 1; r < size; r++) {
         struct shmrt_places places = shmrt_call_places(g, r);
         terms[r] = (r == own ? c->in : g->pool[r] + places.in_at) + offset;
-        if (r != own)
-            outs[n++] = g->pool[r] + places.out_at + offset;
+        if (r == own)
+            continue;
+        outs[n++] = g->pool[r] + places.out_at + offset;
+        l->state->read_from[r] += part.count * c->element_bytes;
+        l->state->written_to[r] += part.count * c->element_bytes;
     }
     shmrt_group_reduce(g, c, outs, size, terms, part.count);
 }

@@ -82,7 +82,7 @@ static void write_round(const struct shmrt_lane *l, uint64_t t)
     }
 }
 
-/* What @writer has for this rank in round @t. */
+/* What @writer has for this rank in round @t, which is going to be read. */
 static const char *source_of(const struct shmrt_lane *l, int writer, struct shmrt_block block,
                              struct shmrt_slice part, uint64_t t)
 {
@@ -90,6 +90,7 @@ static const char *source_of(const struct shmrt_lane *l, int writer, struct shmr
     size_t offset = (block.from + part.begin) * plan->coll->element_bytes;
     if (writer == plan->rank)
         return plan->coll->in + offset;
+    l->state->read_from[writer] += part.count * plan->coll->element_bytes;
     uint64_t at = input_at(l, shmrt_call_places(l->group, writer));
     return at == SHMRT_NOWHERE ? slot_of(l, writer, plan->rank, t)
                                : l->group->pool[writer] + at + offset;

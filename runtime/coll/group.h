@@ -25,6 +25,8 @@
 struct shmrt_lane_state {
     _Alignas(SHMRT_APART_BYTES) uint64_t rounds; /* so far, of whatever call */
     uint64_t done_seen[SHMRT_MAX_RANKS];         /* each rank has done at least that many */
+    /* Bytes of each other rank's memory, of whatever kind, that this lane's thread moved so far. */
+    uint64_t read_from[SHMRT_MAX_RANKS], written_to[SHMRT_MAX_RANKS];
 };
 
 /** Private to a rank, one for each other: chunks of all messages so far. */

@@ -26,16 +26,20 @@ static void combine(const struct shmrt_oneshot *o, size_t payload_bytes)
     int own = g->sync.rank;
     const void *terms[SHMRT_MAX_RANKS];
     struct shmrt_block block = shmrt_plan_block(o->plan, own, own);
-    for (int r = 0; r < g->sync.size; r++)
+    for (int r = 0; r < g->sync.size; r++) {
         terms[r] = (r == own ? c->in : shmrt_call_payload(g, r, payload_bytes)) +
                    block.from * c->element_bytes;
+        if (r != own)
+            g->lanes[0].read_from[r] += block.count * c->element_bytes;
+    }
     void *out = c->out;
     shmrt_group_reduce(g, c, &out, 1, terms, block.count);
     if (c->finish.fn)
         c->finish.fn(c->finish.arg, 0, block.count);
 }
 
-static void copy_block(const struct shmrt_plan *plan, const char *in, int writer)
+/* Return: bytes. */
+static size_t copy_block(const struct shmrt_plan *plan, const char *in, int writer)
 {
     const struct shmrt_coll *c = plan->coll;
     struct shmrt_block block = shmrt_plan_block(plan, writer, plan->rank);
@@ -43,6 +47,7 @@ static void copy_block(const struct shmrt_plan *plan, const char *in, int writer
     char *to = c->out + block.to * c->element_bytes;
     if (from != to && block.count)
         memcpy(to, from, block.count * c->element_bytes);
+    return block.count * c->element_bytes;
 }
 
 void shmrt_plan_copy_own(const struct shmrt_plan *plan)
@@ -83,6 +88,7 @@ int shmrt_oneshot_step(struct shmrt_oneshot *o, struct shmrt_awaited *awaited_ou
     shmrt_plan_copy_own(plan);
     for (int r = 0; r < plan->size; r++)
         if (r != plan->rank && shmrt_plan_writes(plan, r))
-            copy_block(plan, shmrt_call_payload(g, r, payload_bytes_of(plan, r)), r);
+            g->lanes[0].read_from[r] +=
+                copy_block(plan, shmrt_call_payload(g, r, payload_bytes_of(plan, r)), r);
     return 0;
 }

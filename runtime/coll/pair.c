@@ -100,6 +100,7 @@ static int take_chunk(struct shmrt_pair_work *w)
         return disagree(w, note);
     if (count)
         memcpy(w->coll.out + w->moved * element, note + 1, count * element);
+    g->lanes[0].read_from[peer] += count * element;
     w->moved += count;
     shmrt_post(&g->sync, &shmrt_pair_at(&g->layout, g->base[own], peer)->taken, ++state->taken, 0);
     return 0;

@@ -64,7 +64,7 @@ static void scatter(const struct shmrt_lane *l, uint64_t t)
  * pools, and the ring for those that do not. Who does not keep the result starts with the ring.
  * Return: how many.
  */
-static int list_outputs(const struct shmrt_lane *l, uint64_t t, size_t offset,
+static int list_outputs(const struct shmrt_lane *l, uint64_t t, size_t offset, size_t bytes,
                         void *outs[SHMRT_MAX_RANKS + 1])
 {
     struct shmrt_group *g = l->group;
@@ -77,10 +77,12 @@ static int list_outputs(const struct shmrt_lane *l, uint64_t t, size_t offset,
         if (r == own || !shmrt_plan_reads(plan, r))
             continue;
         uint64_t at = shmrt_call_places(g, r).out_at;
-        if (at != SHMRT_NOWHERE)
-            outs[n++] = g->pool[r] + at + offset;
-        else
+        if (at == SHMRT_NOWHERE) {
             ring = true;
+            continue;
+        }
+        outs[n++] = g->pool[r] + at + offset;
+        l->state->written_to[r] += bytes;
     }
     if (ring)
         outs[n++] = shmrt_gather_at(&g->layout, g->base[own], l->lane, l->first + t);
@@ -93,7 +95,7 @@ static void reduce(const struct shmrt_lane *l, uint64_t t)
     const struct shmrt_coll *c = l->call->plan->coll;
     int own = g->sync.rank;
     struct shmrt_slice part = shmrt_slice_part(&l->spread, t, own);
-    size_t offset = offset_bytes(l, part);
+    size_t offset = offset_bytes(l, part), bytes = part_bytes(l, part);
     const void *terms[SHMRT_MAX_RANKS];
     void *outs[SHMRT_MAX_RANKS + 1];
     for (int r = 0; r < g->sync.size; r++) {
@@ -102,8 +104,10 @@ static void reduce(const struct shmrt_lane *l, uint64_t t)
         terms[r] = r == own              ? c->in + offset
                    : at == SHMRT_NOWHERE ? slot
                                          : g->pool[r] + at + offset;
+        if (r != own)
+            l->state->read_from[r] += bytes;
     }
-    int n = list_outputs(l, t, offset, outs);
+    int n = list_outputs(l, t, offset, bytes, outs);
     shmrt_group_reduce(g, c, outs, n, terms, part.count);
     shmrt_post(&g->sync, &shmrt_lane_flags_of(l, own)->gathered, l->first + t + 1, l->lane);
 }
@@ -114,10 +118,11 @@ static void gather(struct shmrt_lane *l, uint64_t t)
     const struct shmrt_coll *c = l->call->plan->coll;
     for (int r = 0; r < g->sync.size && l->call->own.out_at == SHMRT_NOWHERE; r++) {
         struct shmrt_slice part = shmrt_slice_part(&l->spread, t, r);
-        if (r != g->sync.rank)
-            memcpy(c->out + offset_bytes(l, part),
-                   shmrt_gather_at(&g->layout, g->base[r], l->lane, l->first + t),
-                   part_bytes(l, part));
+        if (r == g->sync.rank)
+            continue;
+        memcpy(c->out + offset_bytes(l, part),
+               shmrt_gather_at(&g->layout, g->base[r], l->lane, l->first + t), part_bytes(l, part));
+        l->state->read_from[r] += part_bytes(l, part);
     }
     size_t end = (size_t)(t + 1) * l->spread.round_count;
     shmrt_lane_finish(l, end < l->slice.count ? end : l->slice.count);

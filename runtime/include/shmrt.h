@@ -422,6 +422,22 @@ struct shmrt_counters {
 SHMRT_API void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *out);
 
 /**
+ * struct shmrt_traffic - what this rank moved of the other ranks' memory since the communicator was
+ * created
+ *
+ * Each rank's shared memory lies on its own NUMA node. What a rank moves of its own is not counted,
+ * nor are flags and other words of a few bytes.
+ */
+struct shmrt_traffic {
+    int groups;                          /* of ranks that are near each other, see SHMRT_GROUPS */
+    int group_of[SHMRT_MAX_RANKS];       /* of each rank */
+    uint64_t read_from[SHMRT_MAX_RANKS]; /* bytes, by the rank that they belong to */
+    uint64_t written_to[SHMRT_MAX_RANKS];
+};
+
+SHMRT_API void shmrt_comm_traffic(const struct shmrt_comm *comm, struct shmrt_traffic *out);
+
+/**
  * shmrt_comm_tuning - one line about the sizes at which algorithms change, and where these are from
  * @buffer: written and NUL-terminated, cut at @bytes; may be NULL when @bytes is 0
  *

@@ -8,7 +8,7 @@
 #define SHMRT_MESSAGE_MAGIC UINT64_C(0x31676d74726d6873) /* "shmrtmg1", little-endian */
 
 enum {
-    SHMRT_PROTOCOL_VERSION = 2, /* messages, and the segment's layout and flags */
+    SHMRT_PROTOCOL_VERSION = 3, /* messages, and the segment's layout and flags */
     SHMRT_JOB_BYTES = 256,
     SHMRT_MESSAGE_FDS = 3,
 };
@@ -34,8 +34,10 @@ struct shmrt_hello {
     uint64_t chunk_bytes;
     uint64_t oneshot_max_bytes;
     uint64_t lanes;
-    uint64_t tuning[3]; /* of rank 0: one-shot, exchange and lane bytes */
-    uint64_t tuned;     /* of rank 0: enum shmrt_tuned */
+    uint64_t tuning[3];  /* of rank 0: one-shot, exchange and lane bytes */
+    uint64_t tuned;      /* of rank 0: enum shmrt_tuned */
+    int64_t group;       /* equal for ranks that are near each other; SHMRT_GROUP_UNKNOWN */
+    uint64_t rank_order; /* 1: this rank wants terms combined in rank order */
     /* Used in builds with SHMRT_SHARE_MAPPINGS: addresses of the segment and the struct of the pool
      */
     uint64_t mapping;

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_order.c - groups of ranks: in which order terms are combined, by every way, and how many
+ * bytes of other ranks' memory the flat ways move.
+ */
+#include "ranks.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { RANKS = 4, MOST = 1 << 18 };
+
+/* 1e8 + 1 is 1e8 in fp32, so every order of the four terms shows. */
+static const float term_of[RANKS] = {1e8f, 1, -1e8f, 3};
+
+struct expectation {
+    float sum;
+    const size_t *counts; /* elements, ends with 0 */
+    bool pooled;
+};
+
+static int fill(struct rank *rank, struct shmrt_comm *comm, bool pooled, size_t count, float **in)
+{
+    static float buffers[RANKS][MOST]; /* ranks are processes: each uses its own */
+    void *memory = buffers[rank->rank];
+    if (pooled)
+        CHECK(shmrt_alloc(comm, count * sizeof(float), &memory) == 0);
+    *in = memory;
+    for (size_t i = 0; i < count; i++)
+        (*in)[i] = term_of[rank->rank];
+    return 0;
+}
+
+static int sum_everywhere(struct rank *rank)
+{
+    const struct expectation *expected = rank->arg;
+    struct shmrt_error error;
+    struct shmrt_comm *comm = rank_comm(rank, &error);
+    CHECK(comm);
+    for (const size_t *count = expected->counts; *count; count++) {
+        float *values;
+        CHECK(fill(rank, comm, expected->pooled, *count, &values) == 0);
+        CHECK(shmrt_allreduce(comm, values, values, *count, SHMRT_FLOAT32, SHMRT_SUM) == 0);
+        for (size_t i = 0; i < *count; i++)
+            CHECK(values[i] == expected->sum);
+        if (expected->pooled)
+            shmrt_free(values);
+    }
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static const size_t all_sizes[] = {1, 10, 100, 3000, 5000, 40000, MOST, 0};
+
+/* One way each, from tiny to large, private and shared. */
+static void expect_sum(const char *groups, const char *order, float sum)
+{
+    const char *const ways[][2] = {{"oneshot_max=16K", "exchange_max=0"},
+                                   {"oneshot_max=0", "exchange_max=1G"},
+                                   {"oneshot_max=0", "exchange_max=0"}};
+    for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w++)
+        for (int pooled = 0; pooled < 2; pooled++) {
+            const char *settings[] = {groups, order, ways[w][0], ways[w][1], "lanes=2", NULL};
+            struct expectation expected = {sum, all_sizes, pooled};
+            struct ranks_run run = {.kind = RANKS_PROCESSES,
+                                    .size = RANKS,
+                                    .settings = settings,
+                                    .body = sum_everywhere,
+                                    .arg = &expected};
+            ranks_run_well(&run);
+        }
+}
+
+/* ((1e8 + 1) - 1e8) + 3 */
+static void one_group_is_rank_order(void **state)
+{
+    (void)state;
+    expect_sum("groups=one", "sum_order=placement", 3);
+}
+
+/* (1e8 + 1) + (-1e8 + 3): both groups lose their small term. */
+static void within_groups_first(void **state)
+{
+    (void)state;
+    expect_sum("groups=0-1/2-3", "sum_order=placement", 0);
+}
+
+/* (1e8 - 1e8) + (1 + 3): neighbours need not be in one group, nor groups in order. */
+static void groups_go_by_their_lowest_rank(void **state)
+{
+    (void)state;
+    expect_sum("groups=1,3/0,2", "sum_order=placement", 4);
+}
+
+static void rank_order_can_be_forced(void **state)
+{
+    (void)state;
+    expect_sum("groups=0-1/2-3", "sum_order=rank", 3);
+}
+
+static void wrong_settings_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *setting, *words;
+    } cases[] = {
+        {"groups=0/2-3", "names no group for rank 1"}, {"groups=0-1//2-3", "lists of ranks"},
+        {"groups=sockets", "lists of ranks"},          {"groups=0-99", "up to 63"},
+        {"sum_order=any", "not placement or rank"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *settings[] = {cases[i].setting, "rendezvous_timeout=1", NULL};
+        struct shmrt_error error;
+        struct shmrt_comm *comm = NULL;
+        struct shmrt_params params = {.rank = 1, .size = 2, .job = "wrong", .settings = settings};
+        assert_int_equal(shmrt_comm_create(&params, &comm, &error), -EINVAL);
+        assert_non_null(strstr(error.text, cases[i].words));
+    }
+}
+
+struct traffic_case {
+    size_t bytes;
+    uint64_t read, written; /* in all, from other ranks */
+    bool pooled;
+};
+
+static int moves_so_much(struct rank *rank)
+{
+    const struct traffic_case *expected = rank->arg;
+    struct shmrt_error error;
+    struct shmrt_comm *comm = rank_comm(rank, &error);
+    struct shmrt_traffic before, after;
+    float *values;
+    CHECK(comm);
+    CHECK(fill(rank, comm, expected->pooled, expected->bytes / sizeof(float), &values) == 0);
+    shmrt_comm_traffic(comm, &before);
+    CHECK(shmrt_allreduce(comm, values, values, expected->bytes / sizeof(float), SHMRT_FLOAT32,
+                          SHMRT_SUM) == 0);
+    shmrt_comm_traffic(comm, &after);
+    CHECK(after.groups == 1);
+    uint64_t read = 0, written = 0;
+    for (int r = 0; r < RANKS; r++) {
+        read += after.read_from[r] - before.read_from[r];
+        written += after.written_to[r] - before.written_to[r];
+    }
+    CHECK(after.read_from[rank->rank] == 0 && after.written_to[rank->rank] == 0);
+    CHECK(read == expected->read && written == expected->written);
+    if (expected->pooled)
+        shmrt_free(values);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+/* Of S bytes: one-shot and exchange read 3 S, two-shot 6/4 S; tensors in pools are read and pushed
+ * by parts of S/4. */
+static void flat_ways_move_what_they_must(void **state)
+{
+    (void)state;
+    enum { S = 1 << 20, SMALL = 8192 };
+    static const struct {
+        const char *ways[2];
+        struct traffic_case expected;
+    } cases[] = {
+        {{"oneshot_max=16K", "exchange_max=0"}, {SMALL, 3 * SMALL, 0, false}},
+        {{"oneshot_max=0", "exchange_max=1G"}, {S, 3 * S, 0, false}},
+        {{"oneshot_max=0", "exchange_max=0"}, {S, 6 * (S / 4), 0, false}},
+        {{"oneshot_max=0", "exchange_max=0"}, {S, 3 * (S / 4), 3 * (S / 4), true}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *settings[] = {"groups=one", cases[i].ways[0], cases[i].ways[1], "tune=off",
+                                  NULL};
+        struct traffic_case expected = cases[i].expected;
+        struct ranks_run run = {.kind = RANKS_PROCESSES,
+                                .size = RANKS,
+                                .settings = settings,
+                                .body = moves_so_much,
+                                .arg = &expected};
+        ranks_run_well(&run);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_group_is_rank_order),
+        cmocka_unit_test(within_groups_first),
+        cmocka_unit_test(groups_go_by_their_lowest_rank),
+        cmocka_unit_test(rank_order_can_be_forced),
+        cmocka_unit_test(wrong_settings_are_refused),
+        cmocka_unit_test(flat_ways_move_what_they_must),
+    };
+    return cmocka_run_group_tests_name("order", tests, NULL, NULL);
+}
