@@ -173,7 +173,7 @@ SHMRT_API int shmrt_comm_size(const struct shmrt_comm *comm);
 /** The number of lanes (OpenMP threads a rank) that all ranks agreed on. */
 SHMRT_API int shmrt_comm_lanes(const struct shmrt_comm *comm);
 
-/** The kernel rung this rank reduces with: "reference", "avx2", "avx512", "avx512fp16". */
+/** The kernel rung this rank reduces with, as the option kernel names it: "reference", "avx2". */
 SHMRT_API const char *shmrt_comm_kernel(const struct shmrt_comm *comm);
 
 /** The error of the last call that failed; code 0 when none has. Valid until the next call. */

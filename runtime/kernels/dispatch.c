@@ -35,6 +35,14 @@ static const struct {
      IF(SHMRT_WITH_AVX512, shmrt_norms_avx512)},
     {"avx512fp16", SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512 | SHMRT_CPU_AVX512FP16,
      IF(SHMRT_WITH_AVX512FP16, &shmrt_kernels_avx512fp16), NULL},
+    {"neon", SHMRT_CPU_NEON, IF(SHMRT_WITH_NEON, &shmrt_kernels_neon),
+     IF(SHMRT_WITH_NEON, shmrt_norms_neon)},
+    {"neonbf16", SHMRT_CPU_NEON | SHMRT_CPU_NEONBF16,
+     IF(SHMRT_WITH_NEONBF16, &shmrt_kernels_neonbf16),
+     IF(SHMRT_WITH_NEONBF16, shmrt_norms_neonbf16)},
+    {"sve", SHMRT_CPU_NEON | SHMRT_CPU_SVE, IF(SHMRT_WITH_SVE, &shmrt_kernels_sve), NULL},
+    {"svebf16", SHMRT_CPU_NEON | SHMRT_CPU_SVE | SHMRT_CPU_SVEBF16,
+     IF(SHMRT_WITH_SVEBF16, &shmrt_kernels_svebf16), NULL},
 };
 
 enum {

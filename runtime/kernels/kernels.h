@@ -39,7 +39,7 @@ typedef void (*shmrt_norm_fn)(const struct shmrt_norm_args *args);
 
 /** One rung of the ladder. An entry that is NULL is taken from the rung below when chosen. */
 struct shmrt_kernels {
-    const char *name; /* "reference", "avx2", "avx512", "avx512fp16" */
+    const char *name; /* "reference", "avx2"; dispatch.c has all */
     shmrt_reduce_fn reduce[SHMRT_DTYPE_COUNT][SHMRT_OP_COUNT];
     /* bf16 and fp16 to fp32, not rounded: sum and prod. And from there back, rounded: these and
      * avg. NULL for all others, whose partial results are of their own type. */

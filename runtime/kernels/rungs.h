@@ -15,6 +15,10 @@ extern const struct shmrt_kernels shmrt_kernels_reference;
 extern const struct shmrt_kernels shmrt_kernels_avx2;
 extern const struct shmrt_kernels shmrt_kernels_avx512;
 extern const struct shmrt_kernels shmrt_kernels_avx512fp16;
+extern const struct shmrt_kernels shmrt_kernels_neon;
+extern const struct shmrt_kernels shmrt_kernels_neonbf16;
+extern const struct shmrt_kernels shmrt_kernels_sve;
+extern const struct shmrt_kernels shmrt_kernels_svebf16;
 
 /** shmrt_kernels_choose for a CPU that has @flags (a mask of SHMRT_CPU_*). */
 int shmrt_kernels_choose_for(unsigned int flags, const char *forced,
