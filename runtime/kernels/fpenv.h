@@ -45,7 +45,10 @@ static inline void shmrt_fpcr_write(uint64_t fpcr)
     __asm__ __volatile__("msr fpcr, %0" : : "r"(fpcr) : "memory");
 }
 
-/* FPCR 0 is what is needed: nearest, FZ and FZ16 off, traps off. */
+/*
+ * FPCR 0 is what is needed: nearest, traps off, FZ, FZ16 and FEAT_AFP's FIZ off, fp16 as IEEE has
+ * it (AHP), and min and max that propagate NaNs (FEAT_AFP's AH). Bits that a CPU lacks read as 0.
+ */
 static inline struct shmrt_fpenv shmrt_fpenv_enter(void)
 {
     struct shmrt_fpenv env;

@@ -2,10 +2,11 @@
 /*
  * sve.h - what the rungs for SVE share: accumulators of fp32, and bf16 and fp16 in memory (L1)
  *
- * Nothing here knows the length of a register: 128 to 2048 bits give the same bits. Halves are
- * loaded one to a lane of 32 bits, so that accumulators have the order of the elements and one
- * predicate serves a lane from its load to its store. FMIN and FMAX are the reference's min and
- * max. Only emulators ran these files: what they choose rests on counts of instructions, and on
+ * Nothing here knows the length of a register: 128 to 2048 bits give the same bits. With 128,
+ * NEON's length, it still saves the ends' detour through a buffer and most of the search for NaNs.
+ * Halves are loaded one to a lane of 32 bits, so that accumulators have the order of the elements
+ * and one predicate serves a lane from its load to its store. FMIN and FMAX are the reference's min
+ * and max. Only emulators ran these files: what they choose rests on counts of instructions, and on
  * what the Neoverse V1's optimization guide says of them.
  */
 #ifndef SHMRT_SVE_H
