@@ -48,7 +48,7 @@ c_tests() {
 # A skip is none of the caller's failures, but is said.
 # shellcheck disable=SC2329  # called through stage
 models() {
-    scripts/models.sh
+    scripts/models.sh "$@"
     local rc=$?
     [[ $rc -eq 77 ]] || return "$rc"
 }
@@ -75,6 +75,7 @@ else
     stage "C tests" c_tests dev -LE long
     stage "C tests, address and UB sanitizers" c_tests asan -LE long
     stage "C tests, thread sanitizer" c_tests tsan -LE long
+    stage "Models of memory order" models --ordering
     stage "Python tests" python -m pytest tests -m "not long"
 fi
 summary

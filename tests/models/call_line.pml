@@ -12,7 +12,7 @@
  *   -DROOTED          calls may also be from or to a root; then nobody waits for all, and a rank
  *                     asks before it rewrites a line. Without it nobody has to ask.
  *   -DPAYLOAD_WORDS   1 or 2 stores make the payload
- * Faults: -DNO_ENTRY_WAIT (does not ask), -DONE_LINE, -DFLAG_FIRST, -DRELAXED_POST.
+ * Faults: -DNO_ENTRY_WAIT (does not ask), -DONE_LINE, -DFLAG_FIRST, and those of tso.pml.
  *
  * What a rank knows from an earlier look it need not look at again: flags only grow, so the wait
  * here would pass at once.

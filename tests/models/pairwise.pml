@@ -10,7 +10,7 @@
  * is, and leave out those that are not theirs. Property: the n-th receive gets n; nobody waits for
  * ever.
  *
- * Faults: -DNO_TAKEN_WAIT, -DFLAG_FIRST, -DRELAXED_POST.
+ * Faults: -DNO_TAKEN_WAIT, -DFLAG_FIRST, and those of tso.pml.
  */
 #ifndef MESSAGES
 #define MESSAGES 6
@@ -21,6 +21,9 @@
 
 #define PAIR_WORDS (2 + SLOTS)
 #define WORDS (RANKS * RANKS * PAIR_WORDS)
+#define FLAG_OF(w) ((w) % PAIR_WORDS)
+#define SENT_FLAG 0
+#define TAKEN_FLAG 1
 #define SENT(p) ((p) * PAIR_WORDS)
 #define TAKEN(p) ((p) * PAIR_WORDS + 1)
 #define SLOT(p, n) ((p) * PAIR_WORDS + 2 + (n) % SLOTS)

@@ -18,7 +18,7 @@
  *
  * Faults: -DNO_DONE_WAIT, -DDONE_EARLY (before the round's reads), -DONLY_READERS_POST_DONE,
  * -DSLOTS=3 (an exchange needs four), -DNO_CHECK (of the call lines; the credit that they give is
- * taken all the same), -DFLAG_FIRST, -DRELAXED_POST.
+ * taken all the same), -DFLAG_FIRST, and those of tso.pml.
  */
 #define IN_ROUNDS
 #ifndef EPOCHS
@@ -38,6 +38,7 @@
 #define DONE 2
 #define EPOCH 3
 #define FLAG(r, flag) ((r) * RANK_WORDS + (flag))
+#define FLAG_OF(w) ((w) % RANK_WORDS)
 #define SCATTER_PART(r, t) ((r) * RANK_WORDS + 4 + (t) % SLOTS)
 #define GATHER_PART(r, t) ((r) * RANK_WORDS + 4 + SLOTS + (t) % SLOTS)
 

@@ -12,7 +12,8 @@
  *
  *   default   the sleeper runs membarrier
  *   -DFENCES  both sides run a seq_cst fence
- * Faults: -DNO_BARRIER, -DWAKE_WITHOUT_SWAP, -DSLEEPER_FENCE_ONLY, -DNO_SECOND_LOOK.
+ * Faults: -DNO_BARRIER, -DWAKE_WITHOUT_SWAP, -DSLEEPER_FENCE_ONLY, -DWRITER_FENCE_ONLY,
+ * -DNO_SECOND_LOOK.
  */
 #ifndef EPOCHS
 #define EPOCHS 2
@@ -49,7 +50,7 @@ inline wake(peer)
 inline post(v)
 {
     POST(me, FLAG(me), v);
-#ifdef FENCES
+#if defined(FENCES) || defined(WRITER_FENCE_ONLY)
     FENCE(me);
 #endif
     do
@@ -69,7 +70,7 @@ inline sleeper_barrier()
 {
 #if defined(FENCES) || defined(SLEEPER_FENCE_ONLY)
     FENCE(me)
-#elif defined(NO_BARRIER)
+#elif defined(NO_BARRIER) || defined(WRITER_FENCE_ONLY)
     skip
 #else
     MEMBARRIER(me, left)

@@ -10,9 +10,12 @@
  *   -DWEAK   as C11's release and acquire allow it (Arm, RISC-V). The buffer holds stores and plain
  *            loads, which happen in any order. A release waits for all earlier accesses, but later
  *            ones may pass it. Two accesses to one word keep their order.
+ *   -DRACES  no buffer, but clocks of what happened before what; see races.pml.
  *
- * What an acquire load orders behind it stays there, as no access happens before it is issued here.
- * So a load never runs ahead of an earlier load, and a model does not show that an acquire is needed.
+ * A wait is an acquire load, so nothing after it happens before it. Where it has lost its acquire, it
+ * goes into the buffer like a plain load, and the rank goes on: later loads then run ahead of it, as
+ * a CPU's do that guesses how a branch will go. So do later stores, which no CPU lets pass a branch;
+ * but C11 does not promise it.
  *
  * A model defines RANKS, WORDS (of shared memory, all zero at first) and DEPTH (accesses a rank can
  * have pending), then includes this file, starts start_drains() and uses:
@@ -30,8 +33,32 @@
  * join to one atomic step: waits, then loads, then stores. What comes after out of that order starts
  * the next step, since between the two anything may happen elsewhere.
  *
- * -DRELAXED_POST is a fault for controls: flags are stored without release.
+ * Faults, for controls: -DRELAXED_POST (flags are stored without release), -DRELAXED_WAIT (flags are
+ * awaited without acquire), and -DRELAXED_POST_OF=FLAG, -DRELAXED_WAIT_OF=FLAG for one of the flags
+ * that the model's FLAG_OF(word) tells apart.
  */
+#if defined(RELAXED_POST_OF)
+#define POST_IS_RELAXED(w) (FLAG_OF(w) == RELAXED_POST_OF)
+#elif defined(RELAXED_POST)
+#define POST_IS_RELAXED(w) true
+#else
+#define POST_IS_RELAXED(w) false
+#endif
+
+#if defined(RELAXED_WAIT_OF)
+#define RELAXED_WAIT
+#define WAIT_IS_RELAXED(w) (FLAG_OF(w) == RELAXED_WAIT_OF)
+#elif defined(RELAXED_WAIT)
+#define WAIT_IS_RELAXED(w) true
+#else
+#define WAIT_IS_RELAXED(w) false
+#endif
+
+#define LOOK(w) memory[w]
+
+#ifdef RACES
+#include "races.pml"
+#else
 #ifndef DEPTH
 #define DEPTH 4
 #endif
@@ -39,6 +66,7 @@
 #define PLAIN_STORE 0
 #define PLAIN_LOAD 1
 #define RELEASE_STORE 2
+#define RELAXED_WAIT_FOR 3
 
 typedef pending_accesses {
     byte count;
@@ -49,8 +77,6 @@ typedef pending_accesses {
 
 byte memory[WORDS];
 pending_accesses pending[RANKS];
-
-#define LOOK(w) memory[w]
 
 inline append(me, k, w, v)
 {
@@ -64,13 +90,24 @@ inline append(me, k, w, v)
 }
 
 #define STORE(me, w, v) append(me, PLAIN_STORE, w, v)
-#ifdef RELAXED_POST
-#define POST(me, w, v) append(me, PLAIN_STORE, w, v)
+#define POST(me, w, v) append(me, (POST_IS_RELAXED(w) -> PLAIN_STORE : RELEASE_STORE), w, v)
+
+/* The rank is `me`, as it is called in every model. */
+inline await(w, more, v)
+{
+    if
+    :: memory[w] + (more) >= (v)
+    :: WAIT_IS_RELAXED(w) && memory[w] + (more) < (v) -> append(me, RELAXED_WAIT_FOR, w, (v) - (more))
+    fi
+}
+
+#if defined(WEAK) && defined(RELAXED_WAIT) /* x86 keeps the order of loads */
+#define WAIT(w, v) await(w, 0, v)
+#define WAIT_ADDING(w, more, v) await(w, more, v)
 #else
-#define POST(me, w, v) append(me, RELEASE_STORE, w, v)
-#endif
 #define WAIT(w, v) (memory[w] >= (v))
 #define WAIT_ADDING(w, more, v) (memory[w] + (more) >= (v))
+#endif
 #define FENCE(me) (pending[me].count == 0)
 
 /* The newest own pending store to the word is what a load sees (i: its place, DEPTH: none). */
@@ -122,13 +159,16 @@ inline MEMBARRIER(me, left)
 
 /* Access i may happen before access j, which was issued earlier. */
 #define PASSES(i, j) (pending[me].word[i] != pending[me].word[j])
-#define MAY_LEAD(i) (pending[me].count > i && pending[me].kind[i] != RELEASE_STORE)
+#define IS_THERE(i) (pending[me].count > i && (pending[me].kind[i] != RELAXED_WAIT_FOR || \
+                     memory[pending[me].word[i]] >= pending[me].value[i]))
+#define MAY_LEAD(i) (IS_THERE(i) && pending[me].kind[i] != RELEASE_STORE)
 
 /* Access i happens, and leaves the buffer. */
 inline happen(i)
 {
     if
     :: pending[me].kind[i] == PLAIN_LOAD -> assert(memory[pending[me].word[i]] == pending[me].value[i])
+    :: pending[me].kind[i] == RELAXED_WAIT_FOR
     :: else -> memory[pending[me].word[i]] = pending[me].value[i]
     fi;
     pending[me].count--;
@@ -152,7 +192,7 @@ proctype drain(byte me)
     byte gap;
 end:
     do
-    :: d_step { pending[me].count > 0 -> happen(0) }
+    :: d_step { IS_THERE(0) -> happen(0) }
 #ifdef WEAK
     :: d_step { MAY_LEAD(1) && PASSES(1, 0) -> happen(1) }
 #if DEPTH > 2
@@ -176,3 +216,4 @@ inline start_drains()
     run drain(2)
 #endif
 }
+#endif

@@ -12,7 +12,7 @@
  * Property: all terms read and all results are the call's own; after its return nobody touches a
  * rank's tensor.
  *
- * Faults: -DNO_ENTRY_WAIT, -DNO_GATHERED_WAIT, -DFLAG_FIRST, -DRELAXED_POST.
+ * Faults: -DNO_ENTRY_WAIT, -DNO_GATHERED_WAIT, -DFLAG_FIRST, and those of tso.pml.
  */
 #ifndef EPOCHS
 #define EPOCHS 3
@@ -23,6 +23,7 @@
 #define ENTERED 0
 #define GATHERED 1
 #define FLAG(r, flag) ((r) * RANK_WORDS + (flag))
+#define FLAG_OF(w) ((w) % RANK_WORDS)
 #define TENSOR(r, part) ((r) * RANK_WORDS + 2 + (part))
 
 #define INPUT(e) (3 * (e))
