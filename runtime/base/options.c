@@ -75,8 +75,8 @@ static const struct option {
      "then the groups; rank: in the order of ranks, which costs more bytes between groups; rank if "
      "any rank says so"},
     {"kernel", "SHMRT_KERNEL", NAME, "auto", 0, 0, AT(kernel),
-     "reduce kernels: auto, or a rung's name (reference; on x86-64 avx2, avx512, avx512fp16; on "
-     "aarch64 neon, neonbf16, sve, svebf16)"},
+     "reduce kernels: auto, or a rung's name (reference; on x86-64 sse2, avx2, avx512, avx512fp16; "
+     "on aarch64 neon, neonbf16, sve, svebf16)"},
 #undef AT
 };
 

@@ -21,6 +21,14 @@
 #define IF_VALUE(n, pointer) IF_##n(pointer)
 #define IF(n, pointer)       IF_VALUE(n, pointer)
 
+/* What the rungs of x86-64 need. */
+enum {
+    NEEDS_SSE2 = SHMRT_CPU_SSE2,
+    NEEDS_AVX2 = NEEDS_SSE2 | SHMRT_CPU_AVX2,
+    NEEDS_AVX512 = NEEDS_AVX2 | SHMRT_CPU_AVX512,
+    NEEDS_AVX512FP16 = NEEDS_AVX512 | SHMRT_CPU_AVX512FP16,
+};
+
 /* From the slowest up, of all architectures; a CPU has flags of its own only. */
 static const struct {
     const char *name;
@@ -29,12 +37,13 @@ static const struct {
     const shmrt_norm_fn *norms;          /* NULL: those of the rung below */
 } ladder[] = {
     {"reference", 0, &shmrt_kernels_reference, shmrt_norms_reference},
-    {"avx2", SHMRT_CPU_AVX2, IF(SHMRT_WITH_AVX2, &shmrt_kernels_avx2),
+    {"sse2", NEEDS_SSE2, IF(SHMRT_WITH_SSE2, &shmrt_kernels_sse2),
+     IF(SHMRT_WITH_SSE2, shmrt_norms_sse2)},
+    {"avx2", NEEDS_AVX2, IF(SHMRT_WITH_AVX2, &shmrt_kernels_avx2),
      IF(SHMRT_WITH_AVX2, shmrt_norms_avx2)},
-    {"avx512", SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512, IF(SHMRT_WITH_AVX512, &shmrt_kernels_avx512),
+    {"avx512", NEEDS_AVX512, IF(SHMRT_WITH_AVX512, &shmrt_kernels_avx512),
      IF(SHMRT_WITH_AVX512, shmrt_norms_avx512)},
-    {"avx512fp16", SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512 | SHMRT_CPU_AVX512FP16,
-     IF(SHMRT_WITH_AVX512FP16, &shmrt_kernels_avx512fp16), NULL},
+    {"avx512fp16", NEEDS_AVX512FP16, IF(SHMRT_WITH_AVX512FP16, &shmrt_kernels_avx512fp16), NULL},
     {"neon", SHMRT_CPU_NEON, IF(SHMRT_WITH_NEON, &shmrt_kernels_neon),
      IF(SHMRT_WITH_NEON, shmrt_norms_neon)},
     {"neonbf16", SHMRT_CPU_NEON | SHMRT_CPU_NEONBF16,

@@ -18,6 +18,7 @@ enum { SHMRT_NORM_PARTIALS = 64 };
 
 /* Row tables of a rung. */
 extern const shmrt_norm_fn shmrt_norms_reference[SHMRT_DTYPE_COUNT];
+extern const shmrt_norm_fn shmrt_norms_sse2[SHMRT_DTYPE_COUNT];
 extern const shmrt_norm_fn shmrt_norms_avx2[SHMRT_DTYPE_COUNT];
 extern const shmrt_norm_fn shmrt_norms_avx512[SHMRT_DTYPE_COUNT];
 extern const shmrt_norm_fn shmrt_norms_neon[SHMRT_DTYPE_COUNT];

@@ -12,6 +12,7 @@
 #endif
 
 extern const struct shmrt_kernels shmrt_kernels_reference;
+extern const struct shmrt_kernels shmrt_kernels_sse2;
 extern const struct shmrt_kernels shmrt_kernels_avx2;
 extern const struct shmrt_kernels shmrt_kernels_avx512;
 extern const struct shmrt_kernels shmrt_kernels_avx512fp16;

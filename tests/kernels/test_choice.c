@@ -41,7 +41,7 @@ static void names(void **state)
     assert_string_equal(kernels.name, best->name);
     assert_int_equal(shmrt_kernels_choose("auto", &kernels), 0);
     assert_memory_equal(&kernels, best, sizeof kernels);
-    static const char *const wrong[] = {"", "AVX2", "avx", "avx5122", "sse2", "reference "};
+    static const char *const wrong[] = {"", "AVX2", "avx", "avx5122", "sse", "reference "};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_int_equal(shmrt_kernels_choose(wrong[i], &kernels), -EINVAL);
     assert_null(shmrt_kernels_rung(-1));
@@ -66,20 +66,24 @@ static void choice_by_cpu(void **state)
 {
     (void)state;
     struct shmrt_kernels kernels;
-    const char *avx2 = is_built("avx2") ? "avx2" : "reference";
+    const char *sse2 = is_built("sse2") ? "sse2" : "reference";
+    const char *avx2 = is_built("avx2") ? "avx2" : sse2;
     const char *avx512 = is_built("avx512") ? "avx512" : avx2;
     const char *fp16 = is_built("avx512fp16") ? "avx512fp16" : avx512;
-    unsigned int both = SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512;
+    unsigned int low = SHMRT_CPU_SSE2 | SHMRT_CPU_AVX2, both = low | SHMRT_CPU_AVX512;
     expect_choice(0, NULL, "reference");
-    expect_choice(SHMRT_CPU_AVX2, NULL, avx2);
-    expect_choice(SHMRT_CPU_AVX512, NULL, "reference"); /* masked below: nothing to stand on */
+    expect_choice(SHMRT_CPU_SSE2, NULL, sse2);
+    expect_choice(low, NULL, avx2);
+    expect_choice(SHMRT_CPU_SSE2 | SHMRT_CPU_AVX512, NULL, sse2); /* nothing to stand on */
     expect_choice(both, "auto", avx512);
     expect_choice(both | SHMRT_CPU_AVX512FP16, NULL, fp16);
-    expect_choice(SHMRT_CPU_AVX2 | SHMRT_CPU_AVX512FP16, NULL, avx2); /* AVX-512 masked */
+    expect_choice(low | SHMRT_CPU_AVX512FP16, NULL, avx2); /* AVX-512 masked */
     expect_choice(both, avx2, avx2);
+    expect_choice(both, sse2, sse2);
     expect_choice(both, "reference", "reference");
-    assert_int_equal(shmrt_kernels_choose_for(0, "avx2", &kernels), -ENOTSUP);
-    assert_int_equal(shmrt_kernels_choose_for(SHMRT_CPU_AVX2, "avx512", &kernels), -ENOTSUP);
+    assert_int_equal(shmrt_kernels_choose_for(0, "sse2", &kernels), -ENOTSUP);
+    assert_int_equal(shmrt_kernels_choose_for(SHMRT_CPU_SSE2, "avx2", &kernels), -ENOTSUP);
+    assert_int_equal(shmrt_kernels_choose_for(low, "avx512", &kernels), -ENOTSUP);
     assert_int_equal(shmrt_kernels_choose_for(both, "avx512fp16", &kernels), -ENOTSUP);
 }
 
