@@ -44,6 +44,7 @@ struct bench_options {
     bool out_of_place;
     enum bench_memory memory; /* shared: from shmrt_alloc */
     bool probe;
+    bool traffic;
     bool quiet;
     bool verbose;
     double seconds; /* for one size and contender */
@@ -70,6 +71,15 @@ struct bench_result {
     double p99_us; /* of the singles */
 };
 
+/** Bytes that one call of the library moves, over all ranks; rank 0. */
+struct bench_traffic {
+    size_t bytes; /* the size that was asked for */
+    int groups;
+    uint64_t within_bytes;  /* of other ranks' memory, in the mover's own group */
+    uint64_t between_bytes; /* from one group to another */
+    uint64_t busiest_bytes; /* the most from any one group to any other */
+};
+
 /** A peer, as the parent started it. Ranks have the same pointers, since they are forked. */
 struct bench_host {
     struct bench_peer_page *page;
@@ -85,6 +95,7 @@ struct bench_shared {
     _Alignas(128) int decision;                         /* rank 0 */
     double slowest_us[MAX_SAMPLES];                     /* rank 0, from the next one */
     double us[SHMRT_MAX_RANKS][MAX_SAMPLES];            /* each rank its own */
+    struct shmrt_traffic traffic[SHMRT_MAX_RANKS];      /* each rank its own */
     uint64_t cpus[SHMRT_MAX_RANKS][BENCH_CPU_WORDS];    /* the parent */
     char skipped[MAX_CONTENDERS][2 * BENCH_TEXT_BYTES]; /* rank 0: why; "": not skipped */
 };
@@ -199,6 +210,11 @@ double bench_p99(double *us, int n);
 int bench_walk(struct bench_rank *rank, const char *job, const struct bench_result *probes,
                size_t probe_count);
 
+/* traffic.c */
+
+/** One more call, by all ranks; rank 0 gets what it moved. */
+int bench_traffic_take(struct bench_rank *rank, struct bench_traffic *out);
+
 /* probe.c: the floors once more, by code that shares nothing with the library or the rest */
 int bench_probe(const struct bench_options *options, const uint64_t cpus[][BENCH_CPU_WORDS],
                 struct bench_result *results, size_t *count_out);
@@ -240,6 +256,8 @@ struct bench_report {
     struct bench_result *results;
     size_t count;
     size_t room;
+    struct bench_traffic traffic[MAX_SIZES];
+    size_t traffic_count;
 };
 
 void bench_machine_read(struct bench_machine *out);
@@ -263,6 +281,7 @@ void bench_cpus_text(const uint64_t *mask, char *out, size_t bytes);
 void bench_print_head(const struct bench_report *report);
 void bench_print_row(const struct bench_report *report, size_t bytes);
 void bench_print_tail(const struct bench_report *report);
+void bench_print_traffic(const struct bench_report *report);
 void bench_progress(const struct bench_rank *rank, const char *contender, double done);
 int bench_write_json(const struct bench_report *report, FILE *file);
 int bench_plot(const struct bench_report *report, const char *path);

@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 enum { SCHEMA = 1 };
@@ -150,6 +151,20 @@ static void write_ratios(const struct bench_report *report, FILE *file)
     fputs("\n  ]\n", file);
 }
 
+static void write_traffic(const struct bench_report *report, FILE *file)
+{
+    fputs("  \"traffic\": [", file);
+    for (size_t i = 0; i < report->traffic_count; i++) {
+        const struct bench_traffic *t = &report->traffic[i];
+        fprintf(file,
+                "%s\n    {\"bytes\": %zu, \"groups\": %d, \"within_bytes\": %" PRIu64
+                ", \"between_bytes\": %" PRIu64 ", \"busiest_bytes\": %" PRIu64 "}",
+                i ? "," : "", t->bytes, t->groups, t->within_bytes, t->between_bytes,
+                t->busiest_bytes);
+    }
+    fputs(report->traffic_count ? "\n  ],\n" : "],\n", file);
+}
+
 int bench_write_json(const struct bench_report *report, FILE *file)
 {
     fprintf(file, "{\n  \"schema\": %d,\n", SCHEMA);
@@ -157,6 +172,7 @@ int bench_write_json(const struct bench_report *report, FILE *file)
     write_options(report, file);
     write_peers(report, file);
     write_results(report, file);
+    write_traffic(report, file);
     write_ratios(report, file);
     fputs("}\n", file);
     return ferror(file) ? -EIO : 0;

@@ -33,6 +33,8 @@ static const char usage[] =
     "      --seconds S        time for each size and contender (0.25)\n"
     "      --probe            measure the floors a second time, with code that uses nothing of\n"
     "                         shmrt: the two check each other\n"
+    "      --traffic          count the bytes that a call moves within and between groups of\n"
+    "                         ranks (SHMRT_GROUPS)\n"
     "      --peer NAME:CMD    measure another library too: CMD starts its ranks, which find the\n"
     "                         control page in SHM_BENCH_CONTROL (bench/peer.h); may be repeated\n"
     "      --peer-timeout S   a peer that takes longer to start or to answer is skipped (60)\n"
@@ -180,6 +182,7 @@ static bool take_flag(int option, struct bench_options *out)
                  : option == 'q' ? &out->quiet
                  : option == 'v' ? &out->verbose
                  : option == 'P' ? &out->probe
+                 : option == 'F' ? &out->traffic
                                  : NULL;
     if (flag)
         *flag = true;
@@ -302,6 +305,7 @@ int bench_parse(int argc, char **argv, struct bench_options *out)
         {"shared", optional_argument, NULL, 'S'},
         {"seconds", required_argument, NULL, 'T'},
         {"probe", no_argument, NULL, 'P'},
+        {"traffic", no_argument, NULL, 'F'},
         {"peer", required_argument, NULL, 'e'},
         {"peer-timeout", required_argument, NULL, 'O'},
         {"json", required_argument, NULL, 'j'},

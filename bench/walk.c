@@ -71,6 +71,9 @@ static int measure_sizes(struct bench_rank *rank, struct bench_report *report,
             return rc;
         if ((rc = bench_measure(rank, results)) != 0)
             return fail(rank, rc, "measuring failed");
+        if (o->traffic &&
+            (rc = bench_traffic_take(rank, &report->traffic[report->traffic_count++])))
+            return fail(rank, rc, "counting bytes failed");
         if (rank->rank == 0) {
             keep(report, results, rank->contender_count, probes, probe_count);
             bench_progress(rank, NULL, 0);

@@ -49,9 +49,9 @@ class Bench:
         out, err = process.communicate(timeout=LIMIT_S)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
-    def report(self, *words: object) -> dict:
+    def report(self, *words: object, env: dict[str, str] | None = None) -> dict:
         """The JSON of a run that has to succeed; as short as a run can be."""
-        done = self.run(*words, "--seconds", "0.001", "--quiet", "--json", "-")
+        done = self.run(*words, "--seconds", "0.001", "--quiet", "--json", "-", env=env)
         assert done.returncode == 0, done.stderr
         return {**json.loads(done.stdout), "stderr": done.stderr}
 

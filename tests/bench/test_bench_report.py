@@ -137,3 +137,18 @@ def test_the_table_has_a_row_for_each_size(bench):
     for size in ("64 B", "512 B", "4 KiB"):
         assert sum(line.strip().startswith(size) for line in done.stdout.splitlines()) == 2
     assert "x floor" in done.stdout and "reading the clock takes" in done.stdout
+
+
+def test_traffic_is_counted_between_groups(bench):
+    environment = {"SHMRT_GROUPS": "0-1/2-3", "SHMRT_EXCHANGE_MAX": "0", "SHMRT_SUM_ORDER": "rank"}
+    report = bench.report("allreduce", "-n", 4, "--sizes", "1M", "--traffic", env=environment)
+    (traffic,) = report["traffic"]
+    size = 1 << 20
+    # In two passes, each rank reads six quarters: four of them from the other group.
+    assert traffic == {
+        "bytes": size,
+        "groups": 2,
+        "within_bytes": 4 * 2 * size // 4,
+        "between_bytes": 4 * 4 * size // 4,
+        "busiest_bytes": 2 * 4 * size // 4,
+    }

@@ -301,7 +301,9 @@ Stats DefaultComm::stats()
 {
     const Entry entry(*this, "shmrt.stats()");
     check_alive("shmrt.stats()");
+    stats_.size = shmrt_comm_size(comm_);
     shmrt_comm_counters(comm_, &stats_.counters);
+    shmrt_comm_traffic(comm_, &stats_.traffic);
     shmrt_comm_pool_stats(comm_, &stats_.pool);
     return stats_;
 }

@@ -47,7 +47,9 @@ struct Request {
 };
 
 struct Stats {
+    int size = 0;
     shmrt_counters counters{};
+    shmrt_traffic traffic{};
     shmrt_pool_stats pool{};
     std::array<std::uint64_t, static_cast<std::size_t>(Operator::COUNT)> calls{};
     std::map<std::string, std::uint64_t> fallbacks;

@@ -71,6 +71,21 @@ py::dict pool_dict(const shmrt_pool_stats &pool)
     return out;
 }
 
+py::dict traffic_dict(const shmrt_traffic &traffic, int size)
+{
+    py::list groups, read_from, written_to;
+    for (int rank = 0; rank < size; rank++) {
+        groups.append(traffic.group_of[rank]);
+        read_from.append(traffic.read_from[rank]);
+        written_to.append(traffic.written_to[rank]);
+    }
+    py::dict out;
+    out["groups"] = groups;
+    out["read_from"] = read_from;
+    out["written_to"] = written_to;
+    return out;
+}
+
 py::dict stats()
 {
     const Stats stats = released([](DefaultComm &comm) { return comm.stats(); });
@@ -90,6 +105,7 @@ py::dict stats()
     out["operators"] = calls;
     out["fallbacks"] = stats.fallbacks;
     out["pool"] = pool_dict(stats.pool);
+    out["traffic"] = traffic_dict(stats.traffic, stats.size);
     return out;
 }
 

@@ -39,6 +39,8 @@ def stats() -> dict[str, Any]:
     fallbacks:        calls that took a longer way than they might have, by reason
     pool:             bytes of the memory behind empty() and results: its limit, taken from the system
                       so far, used by tensors now, their peak; and how often it refused one
+    traffic:          three lists by rank: groups, the number of each rank's group (see SHMRT_GROUPS);
+                      read_from and written_to, bytes of each other rank's memory that this one moved
     fusions:          in graphs compiled by this process: all-reduces with a norm that became one operator
     """
     return _C.stats() | {"fusions": fusions()}
