@@ -168,6 +168,11 @@ def test_stats_and_report(fresh_ranks):
         assert stats["calls"] >= 5 and stats["seconds"] > 0
         (reason,) = stats["fallbacks"]
         assert "contiguous" in reason and stats["fallbacks"][reason] == 1
+        traffic = stats["traffic"]
+        assert traffic["groups"] == [0, 0]
+        assert traffic["read_from"][rank] == traffic["written_to"][rank] == 0
+        # Between two ranks each way of an all-reduce moves its size, be it read or pushed.
+        assert sum(traffic["read_from"]) + sum(traffic["written_to"]) == stats["bytes"]
         assert (report["rank"], report["size"]) == (rank, 2)
         assert report["kernel"] in shmrt.options() and report["lanes"] >= 1
         assert report["affinity"] and report["pages"] > 0
