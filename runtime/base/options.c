@@ -76,7 +76,7 @@ static const struct option {
      "any rank says so"},
     {"kernel", "SHMRT_KERNEL", NAME, "auto", 0, 0, AT(kernel),
      "reduce kernels: auto, or a rung's name (reference; on x86-64 sse2, avx2, avx512, avx512fp16; "
-     "on aarch64 neon, neonbf16, sve, svebf16)"},
+     "on aarch64 neon, neonbf16, sve, svebf16; on riscv64 rvv)"},
 #undef AT
 };
 

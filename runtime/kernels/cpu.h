@@ -12,6 +12,7 @@ enum {
     SHMRT_CPU_NEONBF16 = 1 << 5,   /* BF16 instructions of NEON */
     SHMRT_CPU_SVE = 1 << 6,        /* of any register length */
     SHMRT_CPU_SVEBF16 = 1 << 7,    /* BF16 instructions of SVE */
+    SHMRT_CPU_RVV = 1 << 9,        /* RISC-V's V, version 1.0 */
 };
 
 /** A mask of SHMRT_CPU_*; 0 on other architectures. */

@@ -52,6 +52,8 @@ static const struct {
     {"sve", SHMRT_CPU_NEON | SHMRT_CPU_SVE, IF(SHMRT_WITH_SVE, &shmrt_kernels_sve), NULL},
     {"svebf16", SHMRT_CPU_NEON | SHMRT_CPU_SVE | SHMRT_CPU_SVEBF16,
      IF(SHMRT_WITH_SVEBF16, &shmrt_kernels_svebf16), NULL},
+    {"rvv", SHMRT_CPU_RVV, IF(SHMRT_WITH_RVV, &shmrt_kernels_rvv),
+     IF(SHMRT_WITH_RVV, shmrt_norms_rvv)},
 };
 
 enum {

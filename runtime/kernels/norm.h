@@ -23,6 +23,7 @@ extern const shmrt_norm_fn shmrt_norms_avx2[SHMRT_DTYPE_COUNT];
 extern const shmrt_norm_fn shmrt_norms_avx512[SHMRT_DTYPE_COUNT];
 extern const shmrt_norm_fn shmrt_norms_neon[SHMRT_DTYPE_COUNT];
 extern const shmrt_norm_fn shmrt_norms_neonbf16[SHMRT_DTYPE_COUNT];
+extern const shmrt_norm_fn shmrt_norms_rvv[SHMRT_DTYPE_COUNT];
 
 SHMRT_INLINE float shmrt_norm_total(float partial[SHMRT_NORM_PARTIALS])
 {

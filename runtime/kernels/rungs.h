@@ -20,6 +20,7 @@ extern const struct shmrt_kernels shmrt_kernels_neon;
 extern const struct shmrt_kernels shmrt_kernels_neonbf16;
 extern const struct shmrt_kernels shmrt_kernels_sve;
 extern const struct shmrt_kernels shmrt_kernels_svebf16;
+extern const struct shmrt_kernels shmrt_kernels_rvv;
 
 /** shmrt_kernels_choose for a CPU that has @flags (a mask of SHMRT_CPU_*). */
 int shmrt_kernels_choose_for(unsigned int flags, const char *forced,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_choice.c - which rung is chosen, by name and by CPU, and that its table is whole. */
 #include "kernels/cpu.h"
+#include "kernels/riscv/rvv_usable.h"
 #include "kernels/rungs.h"
 #include "rungs.h"
 
@@ -108,6 +109,48 @@ static void choice_by_arm_cpu(void **state)
     assert_int_equal(shmrt_kernels_choose_for(both, "svebf16", &kernels), -ENOTSUP);
 }
 
+static void choice_by_riscv_cpu(void **state)
+{
+    (void)state;
+    struct shmrt_kernels kernels;
+    expect_choice(SHMRT_CPU_RVV, NULL, is_built("rvv") ? "rvv" : "reference");
+    expect_choice(SHMRT_CPU_RVV, "reference", "reference");
+    assert_int_equal(shmrt_kernels_choose_for(0, "rvv", &kernels), -ENOTSUP);
+}
+
+/* What kernels said, on any CPU; and what follows from it. */
+static void vectors_by_riscv_kernel(void **state)
+{
+    (void)state;
+    enum {
+        NO_CALL = -1,
+        FD_AND_C = 3,
+        IMAFDC = 0x112d,
+        ON = 2,
+        ON_NOW_OFF_NEXT = 2 | 1 << 2,
+        OFF_NOW_ON_NEXT = 1 | 2 << 2
+    };
+    static const struct {
+        struct shmrt_rvv_facts facts;
+        enum shmrt_rvv expected;
+    } cases[] = {
+        /* Linux 6.5 and later: with vectors, turned off, without, and with T-Head's own beside */
+        {{ON, true, FD_AND_C | SHMRT_HWPROBE_V, IMAFDC | SHMRT_HWCAP_V}, SHMRT_RVV_USABLE},
+        {{ON_NOW_OFF_NEXT, true, FD_AND_C | SHMRT_HWPROBE_V, IMAFDC}, SHMRT_RVV_USABLE},
+        {{OFF_NOW_ON_NEXT, true, FD_AND_C | SHMRT_HWPROBE_V, IMAFDC | SHMRT_HWCAP_V},
+         SHMRT_RVV_ABSENT},
+        {{NO_CALL, true, FD_AND_C, IMAFDC}, SHMRT_RVV_ABSENT},
+        {{NO_CALL, true, FD_AND_C, IMAFDC | SHMRT_HWCAP_V}, SHMRT_RVV_ABSENT},
+        /* vendors' kernels without riscv_hwprobe */
+        {{NO_CALL, false, 0, IMAFDC | SHMRT_HWCAP_V}, SHMRT_RVV_TO_BE_TRIED},
+        {{ON, false, SHMRT_HWPROBE_V, IMAFDC | SHMRT_HWCAP_V}, SHMRT_RVV_TO_BE_TRIED},
+        {{OFF_NOW_ON_NEXT, false, 0, IMAFDC | SHMRT_HWCAP_V}, SHMRT_RVV_ABSENT},
+        {{NO_CALL, false, SHMRT_HWPROBE_V, IMAFDC}, SHMRT_RVV_ABSENT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(shmrt_rvv_usable(&cases[i].facts), cases[i].expected);
+}
+
 int main(void)
 {
     struct rungs rungs = rungs_here();
@@ -118,6 +161,8 @@ int main(void)
         cmocka_unit_test_prestate(names, &rungs),
         cmocka_unit_test(choice_by_cpu),
         cmocka_unit_test(choice_by_arm_cpu),
+        cmocka_unit_test(choice_by_riscv_cpu),
+        cmocka_unit_test(vectors_by_riscv_kernel),
     };
     return cmocka_run_group_tests_name("choice", tests, NULL, NULL);
 }
