@@ -64,10 +64,37 @@ static inline void shmrt_fpenv_leave(struct shmrt_fpenv env)
         shmrt_fpcr_write(env.saved);
 }
 
+#elif defined(__riscv_flen)
+
+struct shmrt_fpenv {
+    unsigned long saved;
+};
+
+static inline void shmrt_frm_write(unsigned long frm)
+{
+    __asm__ __volatile__("fsrm %0" : : "r"(frm) : "memory");
+}
+
+/* Rounding is all there is to set: RISC-V knows no FTZ and no traps. Mode 0 is to nearest even. */
+static inline struct shmrt_fpenv shmrt_fpenv_enter(void)
+{
+    struct shmrt_fpenv env;
+    __asm__ __volatile__("frrm %0" : "=r"(env.saved) : : "memory");
+    if (env.saved != 0)
+        shmrt_frm_write(0);
+    return env;
+}
+
+static inline void shmrt_fpenv_leave(struct shmrt_fpenv env)
+{
+    if (env.saved != 0)
+        shmrt_frm_write(env.saved);
+}
+
 #else
 #include <fenv.h>
 
-/* ISO C knows no FTZ; RISC-V, the target in view, has none. */
+/* ISO C knows no FTZ; s390x has none, and ppc64le none that ordinary arithmetic heeds. */
 struct shmrt_fpenv {
     fenv_t saved;
 };

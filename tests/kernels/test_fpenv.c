@@ -58,6 +58,19 @@ static void settings_set(unsigned int settings)
 {
     __asm__ __volatile__("msr fpcr, %0" : : "r"((uint64_t)settings) : "memory");
 }
+#elif defined(__riscv_flen)
+enum { ZERO = 1, DOWNWARD = 2, UPWARD = 3, NEAREST_AWAY = 4 };
+static const unsigned int hostile[] = {UPWARD, ZERO, DOWNWARD, NEAREST_AWAY};
+static unsigned int settings_get(void)
+{
+    unsigned long frm;
+    __asm__ __volatile__("frrm %0" : "=r"(frm) : : "memory");
+    return (unsigned int)frm;
+}
+static void settings_set(unsigned int settings)
+{
+    __asm__ __volatile__("fsrm %0" : : "r"((unsigned long)settings) : "memory");
+}
 #else
 static const unsigned int hostile[] = {FE_UPWARD, FE_TOWARDZERO};
 static unsigned int settings_get(void)
