@@ -306,15 +306,3 @@ void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *o
         out->sleeps += comm->group.sync.stats[lane].sleeps;
     }
 }
-
-int shmrt_comm_verify(struct shmrt_comm *comm, struct shmrt_placement_proof *out)
-{
-    *out = (struct shmrt_placement_proof){0};
-    if (shmrt_comm_is_forked(comm))
-        return shmrt_comm_check(comm);
-    const struct shmrt_segment *own = &comm->segments[comm->group.sync.rank];
-    int rc = shmrt_bind_count(own->base, own->bytes, &own->nodes, out);
-    out->nodes = own->nodes.words[0];
-    out->bound = own->bound;
-    return rc;
-}

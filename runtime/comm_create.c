@@ -66,8 +66,10 @@ static int create_pool(struct shmrt_comm *comm, const struct shmrt_params *param
 {
     struct shmrt_logger logger = {params->log, params->log_arg};
     const struct shmrt_segment *own = &comm->segments[params->rank];
-    return shmrt_pool_create(comm->options.pool_bytes, own->bound ? &own->nodes : NULL, &logger,
-                             &comm->pools[params->rank], error_out);
+    return shmrt_pool_create(comm->options.pool_bytes,
+                             (enum shmrt_page_kind)comm->options.huge_pages,
+                             shmrt_nodeset_is_empty(&own->file.bound_nodes) ? NULL : &own->nodes,
+                             &logger, &comm->pools[params->rank], error_out);
 }
 
 /* Threads of this rank that can run at once; more lanes than that would wait for each other. */
@@ -111,7 +113,7 @@ static struct shmrt_hello make_hello(const struct shmrt_comm *comm,
         .chunk_bytes = options->chunk_bytes,
         .oneshot_max_bytes = small_bytes(options),
         .lanes = options->lanes ? options->lanes : usable_lanes(params->size),
-        .mapping = (uintptr_t)comm->segments[params->rank].base,
+        .mapping = (uintptr_t)comm->segments[params->rank].file.base,
         .pool_mapping = (uintptr_t)comm->pools[params->rank],
     };
     snprintf(hello.version, sizeof hello.version, "%s", shmrt_version());
@@ -161,7 +163,7 @@ static int attach_peer(struct shmrt_comm *comm, int rank, struct shmrt_error *er
         return rc;
     }
     rc = shmrt_segment_attach(memfd, rank, comm->options.segment_bytes, segment, error_out);
-    shmrt_segment_close_fd(segment);
+    shmrt_file_close_fd(&segment->file);
     return rc;
 }
 
@@ -187,9 +189,9 @@ static void fill_sync(struct shmrt_comm *comm, const struct shmrt_params *params
     for (int r = 0; r < params->size; r++) {
         const struct shmrt_link *link = &comm->links[r];
         const struct shmrt_hello *hello = r == params->rank ? mine : &link->hello;
-        char *base = comm->segments[r].base;
+        char *base = comm->segments[r].file.base;
         comm->group.base[r] = base;
-        comm->group.pool[r] = comm->pools[r]->base;
+        comm->group.pool[r] = comm->pools[r]->file.base;
         sync->fence = sync->fence || !hello->membarrier;
         sync->peers[r] = (struct shmrt_sync_peer){
             .abort = shmrt_abort_at(&comm->group.layout, base),
@@ -307,11 +309,11 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
         rc = choose_tuning(comm, &mine, error_out);
     if (rc)
         return rc;
-    rc = shmrt_rendezvous_meet(&meeting, &mine, own->fd, comm->pools[params->rank]->fd,
+    rc = shmrt_rendezvous_meet(&meeting, &mine, own->file.fd, comm->pools[params->rank]->file.fd,
                                &comm->listener, comm->links, &outcome);
     if (rc == 0)
         rc = build_group(comm, params, &mine, &outcome);
-    shmrt_segment_close_fd(own);
+    shmrt_file_close_fd(&own->file);
     outcome.code = rc;
     rc = shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
     if (rc == 0 && comm->group.tuning.tuned == SHMRT_TUNED_MEASURE)
@@ -349,7 +351,7 @@ static struct shmrt_comm *allocate_comm(void)
         comm->listener = -1;
     for (int r = 0; comm && r < SHMRT_MAX_RANKS; r++) {
         comm->links[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .poolfd = -1, .pidfd = -1};
-        comm->segments[r].fd = -1;
+        comm->segments[r].file.fd = -1;
     }
     return comm;
 }

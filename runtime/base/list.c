@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* list.c - reads lists of numbers and ranges, range by range. */
+/* list.c - reads and writes lists of numbers and ranges, range by range. */
 #include "list.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Digits at @text; longer numbers end at SIZE_MAX, which is more than any limit. */
@@ -26,4 +27,38 @@ const char *shmrt_list_next(const char *text, size_t most, size_t *first_out, si
     if (*at == ',' && at[1])
         return at + 1;
     return *at ? NULL : at;
+}
+
+static bool has(const uint64_t *words, size_t bits, size_t number)
+{
+    return number < bits && (words[number / 64] >> (number % 64) & 1);
+}
+
+size_t shmrt_list_format(const uint64_t *words, size_t bits, char *buffer, size_t bytes)
+{
+    size_t at = 0;
+    if (bytes)
+        buffer[0] = '\0';
+    for (size_t first = 0; first < bits; first++) {
+        size_t last = first;
+        if (!has(words, bits, first))
+            continue;
+        while (has(words, bits, last + 1))
+            last++;
+        char *to = at < bytes ? buffer + at : NULL;
+        size_t room = at < bytes ? bytes - at : 0;
+        const char *comma = at ? "," : "";
+        int length = last > first ? snprintf(to, room, "%s%zu-%zu", comma, first, last)
+                                  : snprintf(to, room, "%s%zu", comma, first);
+        at += (size_t)length;
+        first = last;
+    }
+    return at;
+}
+
+struct shmrt_nodes_text shmrt_nodeset_text(const struct shmrt_nodeset *set)
+{
+    struct shmrt_nodes_text out;
+    shmrt_list_format(set->words, SHMRT_NODES_MAX, out.text, sizeof out.text);
+    return out;
 }

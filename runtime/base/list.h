@@ -19,6 +19,14 @@
  */
 const char *shmrt_list_next(const char *text, size_t most, size_t *first_out, size_t *last_out);
 
+/**
+ * shmrt_list_format - write a set as such a list; nothing for an empty one
+ * @words: bit n of word n/64 for number n, up to @bits
+ *
+ * Return: the bytes needed, without the NUL, as snprintf does.
+ */
+size_t shmrt_list_format(const uint64_t *words, size_t bits, char *buffer, size_t bytes);
+
 enum { SHMRT_NODES_MAX = 1024 }; /* Linux has no more */
 
 /** A set of NUMA nodes; bit n of word n/64. */
@@ -35,5 +43,20 @@ static inline void shmrt_nodeset_add(struct shmrt_nodeset *set, size_t node)
 {
     set->words[node / 64] |= UINT64_C(1) << (node % 64);
 }
+
+static inline bool shmrt_nodeset_is_empty(const struct shmrt_nodeset *set)
+{
+    uint64_t any = 0;
+    for (size_t i = 0; i < SHMRT_NODES_MAX / 64; i++)
+        any |= set->words[i];
+    return any == 0;
+}
+
+/** A list of nodes for a message; one that is longer is cut. */
+struct shmrt_nodes_text {
+    char text[64];
+};
+
+struct shmrt_nodes_text shmrt_nodeset_text(const struct shmrt_nodeset *set);
 
 #endif

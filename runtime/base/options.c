@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { BYTES, BYTES_OR_AUTO, NUMBER, SECONDS, NAME, GROUPS, NODES };
+enum kind { BYTES, BYTES_OR_AUTO, NUMBER, SECONDS, NAME, GROUPS, NODES, PAGES };
 
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
@@ -74,6 +74,10 @@ static const struct option {
      "in which floating-point terms are added: placement: within each group in the order of ranks, "
      "then the groups; rank: in the order of ranks, which costs more bytes between groups; rank if "
      "any rank says so"},
+    {"huge_pages", "SHMRT_HUGE_PAGES", PAGES, "off", 0, 0, AT(huge_pages),
+     "pages of segments and of shmrt_alloc's memory: off, transparent (the kernel makes huge ones "
+     "where it finds room), hugetlb (out of the pool that vm.nr_hugepages sets aside: segment and "
+     "pool of each rank, whole); where there are too few, ordinary ones serve and a line says so"},
     {"kernel", "SHMRT_KERNEL", NAME, "auto", 0, 0, AT(kernel),
      "reduce kernels: auto, or a rung's name (reference; on x86-64 sse2, avx2, avx512, avx512fp16; "
      "on aarch64 neon, neonbf16, sve, svebf16; on riscv64 rvv)"},
@@ -146,6 +150,20 @@ static int set_nodes(const struct option *option, const char *source, const char
     return 0;
 }
 
+/* Stored as the word's index: enum shmrt_page_kind. */
+static int set_pages(const struct option *option, const char *source, const char *text,
+                     uint64_t *out, struct shmrt_error *error_out)
+{
+    static const char *const words[] = {"off", "transparent", "hugetlb"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(text, words[i]) == 0) {
+            *out = i;
+            return 0;
+        }
+    return shmrt_error_set(error_out, -EINVAL, "%s=%s is not off, transparent or hugetlb: %s",
+                           source, text, option->doc);
+}
+
 static int set_option(const struct option *option, const char *source, const char *text,
                       struct shmrt_options *out, struct shmrt_error *error_out)
 {
@@ -155,6 +173,8 @@ static int set_option(const struct option *option, const char *source, const cha
         return set_name(option, source, text, field, error_out);
     if (option->kind == NODES)
         return set_nodes(option, source, text, (struct shmrt_nodeset *)field, error_out);
+    if (option->kind == PAGES)
+        return set_pages(option, source, text, (uint64_t *)field, error_out);
     if (option->kind == BYTES_OR_AUTO && strcmp(text, "auto") == 0) {
         memcpy(field, &(uint64_t){SHMRT_AUTO}, sizeof(uint64_t));
         return 0;
@@ -217,7 +237,9 @@ size_t shmrt_options_describe(char *buffer, size_t bytes)
     for (size_t i = 0; i < OPTIONS; i++) {
         const struct option *option = &table[i];
         char range[96] = "";
-        if (option->kind != NAME && option->kind != GROUPS && option->kind != NODES)
+        bool has_range = option->kind != NAME && option->kind != GROUPS && option->kind != NODES &&
+                         option->kind != PAGES;
+        if (has_range)
             snprintf(range, sizeof range, ", %.15g to %.15g%s", option->min, option->max,
                      unit_of(option->kind));
         at += (size_t)snprintf(at < bytes ? buffer + at : NULL, at < bytes ? bytes - at : 0,

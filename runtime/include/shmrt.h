@@ -445,22 +445,51 @@ SHMRT_API void shmrt_comm_traffic(const struct shmrt_comm *comm, struct shmrt_tr
  */
 SHMRT_API size_t shmrt_comm_tuning(const struct shmrt_comm *comm, char *buffer, size_t bytes);
 
-/** struct shmrt_placement_proof - where the kernel says this rank's shared pages are */
-struct shmrt_placement_proof {
-    size_t pages;         /* pages of this rank's segment */
-    size_t pages_on_node; /* of them, on a node of its affinity */
+/** struct shmrt_pages_proof - where the kernel says the pages of a segment or a pool are */
+struct shmrt_pages_proof {
+    size_t pages;         /* taken so far, of page_bytes each */
+    size_t pages_on_node; /* of them, on a node where they belong */
     size_t pages_unknown; /* of them, the kernel would not say */
-    uint64_t nodes;       /* bit n: NUMA node n is one of this rank's (first 64 nodes) */
+    size_t page_bytes;    /* of the system's pages; with hugetlb of its huge ones */
+    size_t huge_bytes;    /* of it this rank has mapped in huge pages, transparent or hugetlb */
     bool bound;           /* mbind was accepted; otherwise first touch served */
 };
 
 /**
- * shmrt_comm_verify - ask the kernel for the node of every page of this rank's segment
+ * struct shmrt_placement_proof - this rank's shared memory, and where the rank is
+ * @segment:   through which collectives go; taken whole at creation
+ * @pool:      behind shmrt_alloc(); what has been taken of it
+ * @nodes:     bit n: the memory belongs on NUMA node n (the first 64): SHMRT_NODES, or the nodes of
+ *             the CPUs that the rank might run on when it was taken
+ * @cpu_nodes: the nodes of the CPUs that the calling thread may run on now
+ * @moved:     these are others than at creation; the memory has stayed
+ */
+struct shmrt_placement_proof {
+    struct shmrt_pages_proof segment;
+    struct shmrt_pages_proof pool;
+    uint64_t nodes;
+    uint64_t cpu_nodes;
+    bool moved;
+};
+
+/**
+ * shmrt_comm_verify - ask the kernel for the node of every page of this rank's segment and pool
  *
- * Return: 0, or -ENOSYS / -EPERM where move_pages is refused (@out then says all are unknown).
+ * Maps each page and has the kernel walk the page tables: some milliseconds or, with a large pool
+ * or process, more. Return: 0, or -ENOSYS / -EPERM where move_pages is refused (@out then says all
+ * are unknown).
  */
 SHMRT_API SHMRT_WARN_UNUSED int shmrt_comm_verify(struct shmrt_comm *comm,
                                                   struct shmrt_placement_proof *out);
+
+/**
+ * shmrt_comm_report - a few lines for a person: where this rank runs, where its shared memory is
+ * (as shmrt_comm_verify() finds it), and what it does with it
+ * @buffer: written and NUL-terminated, cut at @bytes; may be NULL when @bytes is 0
+ *
+ * Return: the bytes needed, without the NUL, as snprintf does; 0 in a forked child.
+ */
+SHMRT_API size_t shmrt_comm_report(struct shmrt_comm *comm, char *buffer, size_t bytes);
 
 /**
  * shmrt_alloc - memory that every rank of @comm can map, so that collectives need not copy it

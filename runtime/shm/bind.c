@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bind.c - the only file of the runtime that binds memory: /sys for the nodes of CPUs, mbind and
- * move_pages for pages. */
+/* bind.c - the only file of the runtime that binds memory: /sys for the nodes of CPUs, mbind for
+ * pages. */
 #include "bind.h"
 
 #include "base/mempolicy.h"
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PAGES_AT_ONCE = 512, CPUS_MOST = 65536, LIST_BYTES = 4096 };
+enum { CPUS_MOST = 65536, LIST_BYTES = 4096 };
 
 #define NODE_FOLDER "/sys/devices/system/node/"
 
@@ -63,6 +63,19 @@ static bool node_has_any(size_t node, const cpu_set_t *own)
     return false;
 }
 
+/* Nodes with memory, as /sys lists them, of which the cpuset has some. Where a container may not
+ * ask for its cpuset, all of them: it will be told when it binds. */
+static int find_allowed(char list_out[LIST_BYTES], struct mask *allowed_out)
+{
+    int rc =
+        shmrt_sys_get_mempolicy(NULL, allowed_out->words, MASK_BITS + 1, NULL, MPOL_F_MEMS_ALLOWED);
+    if (!read_list(NODE_FOLDER "has_memory", list_out))
+        return rc == -ENOSYS ? -ENOSYS : -ENOENT;
+    if (rc)
+        memset(allowed_out, 0xff, sizeof *allowed_out);
+    return 0;
+}
+
 int shmrt_bind_own_nodes(struct shmrt_nodeset *out)
 {
     unsigned long own[CPUS_MOST / MASK_WORD_BITS] = {0};
@@ -71,11 +84,10 @@ int shmrt_bind_own_nodes(struct shmrt_nodeset *out)
     size_t first, last;
     bool found = false;
     *out = (struct shmrt_nodeset){0};
-    if (!read_list(NODE_FOLDER "has_memory", list) ||
-        shmrt_sys_get_mempolicy(NULL, allowed.words, MASK_BITS + 1, NULL, MPOL_F_MEMS_ALLOWED) ||
-        sched_getaffinity(0, sizeof own, (cpu_set_t *)own))
-        return -ENOSYS;
-    for (const char *at = list; at && *at;) {
+    int rc = find_allowed(list, &allowed);
+    if (rc == 0 && sched_getaffinity(0, sizeof own, (cpu_set_t *)own))
+        rc = -errno;
+    for (const char *at = list; rc == 0 && at && *at;) {
         at = shmrt_list_next(at, SHMRT_NODES_MAX - 1, &first, &last);
         for (size_t node = first; at && node <= last; node++)
             if (mask_has(&allowed, node) && node_has_any(node, (const cpu_set_t *)own)) {
@@ -83,45 +95,11 @@ int shmrt_bind_own_nodes(struct shmrt_nodeset *out)
                 found = true;
             }
     }
-    return found ? 0 : -ENOSYS;
+    return rc ? rc : found ? 0 : -ENODEV;
 }
 
 int shmrt_bind_memory(void *base, size_t bytes, const struct shmrt_nodeset *nodes)
 {
     struct mask mask = mask_of(nodes);
     return shmrt_sys_mbind(base, bytes, MPOL_BIND, mask.words, MASK_BITS + 1, 0);
-}
-
-/* move_pages answers ENOENT for a page that this process has not mapped: read each one first. */
-static void map_pages(const char *base, size_t pages, size_t page_bytes, void **pages_out)
-{
-    for (size_t i = 0; i < pages; i++) {
-        const volatile char *page = base + i * page_bytes;
-        (void)*page;
-        pages_out[i] = (void *)(uintptr_t)page;
-    }
-}
-
-int shmrt_bind_count(const void *base, size_t bytes, const struct shmrt_nodeset *nodes,
-                     struct shmrt_placement_proof *out)
-{
-    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-    size_t pages = bytes / page_bytes;
-    int rc = 0;
-    out->pages = out->pages_unknown = pages;
-    out->pages_on_node = 0;
-    for (size_t at = 0; at < pages && rc == 0; at += PAGES_AT_ONCE) {
-        void *address[PAGES_AT_ONCE];
-        int node[PAGES_AT_ONCE];
-        size_t n = pages - at < PAGES_AT_ONCE ? pages - at : PAGES_AT_ONCE;
-        map_pages((const char *)base + at * page_bytes, n, page_bytes, address);
-        rc = shmrt_sys_page_nodes(0, n, address, node);
-        for (size_t i = 0; rc == 0 && i < n; i++) {
-            out->pages_unknown -= node[i] >= 0;
-            out->pages_on_node += shmrt_nodeset_has(nodes, node[i]);
-        }
-    }
-    if (rc)
-        *out = (struct shmrt_placement_proof){.pages = pages, .pages_unknown = pages};
-    return rc;
 }

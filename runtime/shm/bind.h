@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bind.h - memory to NUMA nodes, and the kernel's word on where it is (L1) */
+/* bind.h - memory to NUMA nodes (L1); where it then is, proof.h tells */
 #ifndef SHMRT_BIND_H
 #define SHMRT_BIND_H
 
@@ -9,7 +9,8 @@
 /**
  * shmrt_bind_own_nodes - nodes of the CPUs the calling thread may run on, where it may take memory
  *
- * Return: 0, or -ENOSYS where the kernel has no NUMA interface or /sys does not show it.
+ * Return: 0, -ENOSYS (the kernel has no NUMA nodes to choose from), -ENOENT (/sys does not show
+ * them), -ENODEV (none of them has both), or a negative errno of sched_getaffinity.
  */
 int shmrt_bind_own_nodes(struct shmrt_nodeset *out) SHMRT_WARN_UNUSED;
 
@@ -21,13 +22,5 @@ int shmrt_bind_own_nodes(struct shmrt_nodeset *out) SHMRT_WARN_UNUSED;
  */
 int shmrt_bind_memory(void *base, size_t bytes,
                       const struct shmrt_nodeset *nodes) SHMRT_WARN_UNUSED;
-
-/**
- * shmrt_bind_count - ask the kernel on which node each page of [base, base + bytes) is
- *
- * Return: 0, or a negative errno of move_pages; every page then counts as unknown.
- */
-int shmrt_bind_count(const void *base, size_t bytes, const struct shmrt_nodeset *nodes,
-                     struct shmrt_placement_proof *out) SHMRT_WARN_UNUSED;
 
 #endif

@@ -28,7 +28,7 @@
 #define SHMRT_SEGMENT_MAGIC UINT64_C(0x67657374726d6873)
 
 enum {
-    SHMRT_SEGMENT_VERSION = 2,
+    SHMRT_SEGMENT_VERSION = 3,
     SHMRT_CALL_SLOTS = 2,
     /* Rounds in flight. Exchange needs four, two-shot three (docs/protocol.md). More, where there
      * is room, give old lines the time to leave the readers' caches before they are written again:
@@ -48,6 +48,7 @@ struct shmrt_segment_header {
     uint32_t version;
     uint32_t rank;
     uint64_t segment_bytes;
+    uint64_t mapped_bytes;  /* of the file: up to a whole page of its kind */
     _Atomic uint32_t users; /* of one mapping; counts only in builds with SHMRT_SHARE_MAPPINGS */
 };
 

@@ -8,18 +8,12 @@
  */
 #include "pool.h"
 
-#include "shared_file.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 /* "shmrtblk", little-endian */
 #define MARK_MAGIC UINT64_C(0x6b6c6274726d6873)
@@ -38,81 +32,68 @@ _Static_assert(sizeof(struct mark) <= SHMRT_POOL_MARK_BYTES, "a mark fits before
 static const struct shmrt_file_use creation = {"pool", "a pool", "SHMRT_POOL"};
 static const struct shmrt_file_use growth = {"pool", "a further part of the pool", "SHMRT_POOL"};
 
-static struct shmrt_pool *make_pool(size_t bytes)
+static struct shmrt_pool *make_pool(void)
 {
     struct shmrt_pool *pool = calloc(1, sizeof *pool);
     if (!pool)
         return NULL;
-    *pool = (struct shmrt_pool){.bytes = bytes, .holders = 1, .fd = -1};
+    *pool = (struct shmrt_pool){.file = {.fd = -1}, .holders = 1};
     pthread_mutex_init(&pool->mutex, NULL);
     return pool;
 }
 
 static void destroy_pool(struct shmrt_pool *pool, bool mapped)
 {
-    if (pool->base && mapped)
-        munmap(pool->base, pool->bytes);
-    if (pool->fd >= 0)
-        close(pool->fd);
+    shmrt_file_release(&pool->file, mapped);
     shmrt_pool_heap_destroy(&pool->heap);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
 }
 
-static void bind_pool(struct shmrt_pool *pool, const struct shmrt_nodeset *nodes,
-                      const struct shmrt_logger *logger)
+static int make_memory(struct shmrt_pool *pool, const struct shmrt_file_wish *wish,
+                       const struct shmrt_logger *logger, struct shmrt_error *error_out)
 {
-    int rc = shmrt_bind_memory(pool->base, pool->bytes, nodes);
+    int rc = shmrt_file_make(wish, logger, &pool->file, error_out);
     if (rc)
+        return rc;
+    if (pool->file.bind_code)
         shmrt_log(logger, SHMRT_LOG_WARNING,
                   "mbind of this rank's pool was refused (%s); first touch places it instead",
-                  strerror(-rc));
+                  strerror(-pool->file.bind_code));
+    rc = shmrt_file_seal(&pool->file);
+    if (rc == 0)
+        rc = shmrt_pool_heap_create(wish->bytes, &pool->heap);
+    return rc ? shmrt_error_set(error_out, rc, "making a pool failed: %s", strerror(-rc)) : 0;
 }
 
-int shmrt_pool_create(size_t bytes, const struct shmrt_nodeset *nodes,
+int shmrt_pool_create(size_t bytes, enum shmrt_page_kind kind, const struct shmrt_nodeset *nodes,
                       const struct shmrt_logger *logger, struct shmrt_pool **pool_out,
                       struct shmrt_error *error_out)
 {
-    struct shmrt_pool *pool = make_pool(bytes);
+    const struct shmrt_file_wish wish = {
+        .use = &creation, .bytes = bytes, .kind = kind, .nodes = nodes};
+    struct shmrt_pool *pool = make_pool();
     if (!pool)
         return shmrt_error_set(error_out, -ENOMEM, "no memory to describe a pool");
-    int rc = 0;
-    if (bytes) {
-        rc = shmrt_file_create(&creation, bytes, &pool->fd, &pool->base, error_out);
-        if (rc)
-            goto err_pool;
-        if (nodes)
-            bind_pool(pool, nodes, logger);
-        rc = shmrt_file_seal(pool->fd);
-        if (rc == 0)
-            rc = shmrt_pool_heap_create(bytes, &pool->heap);
-        if (rc) {
-            shmrt_error_set(error_out, rc, "making a pool failed: %s", strerror(-rc));
-            goto err_pool;
-        }
-    }
-    *pool_out = pool;
-    return 0;
-
-err_pool:
-    destroy_pool(pool, true);
+    int rc = bytes ? make_memory(pool, &wish, logger, error_out) : 0;
+    if (rc)
+        destroy_pool(pool, true);
+    else
+        *pool_out = pool;
     return rc;
 }
 
 int shmrt_pool_attach(int fd, int rank, size_t bytes, struct shmrt_pool **pool_out,
                       struct shmrt_error *error_out)
 {
-    struct shmrt_pool *pool = make_pool(bytes);
-    int rc = -ENOMEM;
-    if (pool && bytes == 0)
-        rc = 0;
-    else if (pool && !shmrt_file_is_sealed(fd, bytes))
-        rc = -EPROTO;
-    else if (pool)
-        rc = shmrt_file_map(fd, bytes, &pool->base);
-    if (fd >= 0)
+    struct shmrt_pool *pool = make_pool();
+    int rc = pool ? 0 : -ENOMEM;
+    if (rc == 0 && bytes)
+        rc = shmrt_file_attach(fd, bytes, &pool->file);
+    else if (fd >= 0)
         close(fd);
     if (rc == 0) {
+        shmrt_file_close_fd(&pool->file);
         *pool_out = pool;
         return 0;
     }
@@ -154,19 +135,19 @@ void shmrt_pool_release(struct shmrt_pool *pool, bool mapped)
 /* Takes the pages up to @end, and some more, so that this is rare. */
 static int grow(struct shmrt_pool *pool, size_t end, struct shmrt_error *error_out)
 {
+    const struct shmrt_file *file = &pool->file;
     size_t taken = atomic_load_explicit(&pool->taken_bytes, memory_order_relaxed);
     if (end <= taken)
         return 0;
-    size_t target = (end + GROWTH_BYTES - 1) / GROWTH_BYTES * GROWTH_BYTES;
-    target = target < pool->bytes ? target : pool->bytes;
-    int rc = shmrt_file_take(&growth, pool->fd, taken, target - taken, error_out);
+    size_t step = file->page_bytes > GROWTH_BYTES ? file->page_bytes : GROWTH_BYTES;
+    size_t target = (end + step - 1) / step * step;
+    target = target < file->bytes ? target : file->bytes;
+    int rc = shmrt_file_take(&growth, file, taken, target - taken, error_out);
     if (rc)
         return rc == -ENOSPC ? shmrt_error_set(error_out, -ENOMEM,
                                                "the system has no %zu bytes more for the pool",
                                                target - taken)
                              : rc;
-    /* Spares the owner its page faults. Before Linux 5.14 it has them. */
-    (void)madvise(pool->base + taken, target - taken, MADV_POPULATE_WRITE);
     atomic_store_explicit(&pool->taken_bytes, target, memory_order_relaxed);
     return 0;
 }
@@ -187,7 +168,7 @@ static uint64_t check_of(const struct mark *mark)
 
 static void write_mark(struct shmrt_pool *pool, const struct shmrt_pool_block *block)
 {
-    struct mark *mark = mark_before(pool->base + block->at);
+    struct mark *mark = mark_before(pool->file.base + block->at);
     *mark = (struct mark){.magic = MARK_MAGIC, .pool = (uintptr_t)pool, .block = block->id};
     mark->check = check_of(mark);
 }
@@ -197,14 +178,14 @@ static int no_room(const struct shmrt_pool *pool, size_t bytes, struct shmrt_err
     return shmrt_error_set(error_out, -ENOMEM,
                            "the pool has no room for a block of %zu bytes: %zu of its %zu are in "
                            "use, and the largest hole has %zu; free blocks, or raise SHMRT_POOL",
-                           bytes, pool->heap.used_bytes, pool->bytes,
+                           bytes, pool->heap.used_bytes, pool->file.bytes,
                            shmrt_pool_heap_largest(&pool->heap));
 }
 
 int shmrt_pool_alloc(struct shmrt_pool *pool, size_t bytes, void **out,
                      struct shmrt_error *error_out)
 {
-    if (pool->bytes == 0)
+    if (pool->file.bytes == 0)
         return shmrt_error_set(error_out, -ENOTSUP,
                                "there is no pool to take a block from: SHMRT_POOL is 0");
     struct shmrt_pool_block block;
@@ -223,7 +204,7 @@ int shmrt_pool_alloc(struct shmrt_pool *pool, size_t bytes, void **out,
     pool->refused += rc != 0;
     pthread_mutex_unlock(&pool->mutex);
     if (rc == 0)
-        *out = pool->base + block.at;
+        *out = pool->file.base + block.at;
     return rc;
 }
 
@@ -248,7 +229,7 @@ void shmrt_pool_free(void *memory)
     if (!mark)
         return;
     struct shmrt_pool *pool = (struct shmrt_pool *)(uintptr_t)mark->pool;
-    size_t at = (size_t)((char *)memory - pool->base);
+    size_t at = (size_t)((char *)memory - pool->file.base);
     pthread_mutex_lock(&pool->mutex);
     bool was_live = shmrt_pool_heap_give(&pool->heap, mark->block, at);
     if (was_live)
@@ -263,7 +244,7 @@ void shmrt_pool_stats_of(struct shmrt_pool *pool, struct shmrt_pool_stats *out)
 {
     pthread_mutex_lock(&pool->mutex);
     *out = (struct shmrt_pool_stats){
-        .limit_bytes = pool->bytes,
+        .limit_bytes = pool->file.bytes,
         .taken_bytes = atomic_load_explicit(&pool->taken_bytes, memory_order_relaxed),
         .used_bytes = pool->heap.used_bytes,
         .peak_bytes = pool->peak_bytes,

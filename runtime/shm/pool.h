@@ -11,25 +11,23 @@
 #ifndef SHMRT_POOL_H
 #define SHMRT_POOL_H
 
-#include "bind.h"
 #include "layout.h"
 #include "pool_heap.h"
+#include "shared_file.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
 #define SHMRT_POOL_NONE SHMRT_NOWHERE
 
-/** What SHMRT_POOL=0 makes is a pool without memory: base NULL, all sizes 0. */
+/** What SHMRT_POOL=0 makes is a pool without memory: no base, all sizes 0. */
 struct shmrt_pool {
-    char *base;
-    size_t bytes; /* of the mapping: what a peer's offset has to stay within */
+    struct shmrt_file file; /* a peer's offset has to stay within its bytes */
     /* The owner's [base, base + taken_bytes) has its pages; it only grows. 0 in a peer's pool. */
     _Atomic size_t taken_bytes;
 
     pthread_mutex_t mutex; /* guards what follows */
     unsigned holders;      /* communicators; blocks are counted by the heap */
-    int fd;                /* of the owner, for growing; -1 once closed */
     size_t peak_bytes;     /* the most that the heap's used_bytes has been */
     uint64_t refused;
     struct shmrt_pool_heap heap;
@@ -38,12 +36,13 @@ struct shmrt_pool {
 /**
  * shmrt_pool_create - this rank's own pool, of which no page is taken yet
  * @bytes: 0 makes the empty pool
+ * @kind:  of its pages; with hugetlb the kernel promises all of them at once
  * @nodes: where its pages will be, by mbind; NULL leaves them to first touch. Refused, one line
  *         goes to @logger.
  *
  * Return: 0, or a negative errno.
  */
-int shmrt_pool_create(size_t bytes, const struct shmrt_nodeset *nodes,
+int shmrt_pool_create(size_t bytes, enum shmrt_page_kind kind, const struct shmrt_nodeset *nodes,
                       const struct shmrt_logger *logger, struct shmrt_pool **pool_out,
                       struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
@@ -86,7 +85,7 @@ void shmrt_pool_free(void *memory);
 static inline uint64_t shmrt_pool_locate(const struct shmrt_pool *own, const void *memory,
                                          size_t bytes)
 {
-    uint64_t offset = (uintptr_t)memory - (uintptr_t)own->base;
+    uint64_t offset = (uintptr_t)memory - (uintptr_t)own->file.base;
     size_t taken = atomic_load_explicit(&own->taken_bytes, memory_order_relaxed);
     return offset < taken && bytes <= taken - offset ? offset : SHMRT_POOL_NONE;
 }

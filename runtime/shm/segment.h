@@ -5,23 +5,23 @@
 
 #include "base/error.h"
 #include "base/options.h"
-#include "bind.h"
+#include "shared_file.h"
 
 struct shmrt_segment {
-    char *base;
-    size_t bytes;
-    int fd; /* -1 once closed; the mapping stays */
-    bool bound;
-    struct shmrt_nodeset nodes; /* of the owner; only in the owner's own segment */
+    struct shmrt_file file;
+    /* Only in the owner's own segment: where its pages belong, and where its CPUs were then. */
+    struct shmrt_nodeset nodes;
+    struct shmrt_nodeset cpu_nodes;
 };
 
 /**
  * shmrt_segment_create - take the memory of a rank, on its own NUMA nodes or those of the options
  * @options: with bind, mbind does it; refused (EPERM in containers), one line goes to @logger and
- *           first touch serves instead
+ *           first touch serves instead. With huge_pages, the pages are huge where the kernel has
+ *           any.
  *
- * In this order: create, size, map, bind, allocate, seal. fallocate takes the pages at once, so
- * that a shortage is an error here and not a SIGBUS later, and so that they follow the binding.
+ * In this order: create, size, map, bind, allocate, seal. All pages are taken at once, so that a
+ * shortage is an error here and not a SIGBUS later, and so that they follow the binding.
  *
  * Return: 0, -ENOMEM (with the limit that is too small), or a negative errno of the system.
  */
@@ -45,9 +45,6 @@ int shmrt_segment_attach(int fd, int rank, size_t bytes, struct shmrt_segment *o
  * sees a race between ranks only where they share one mapping. The last user unmaps it.
  */
 void shmrt_segment_borrow(char *base, size_t bytes, struct shmrt_segment *out);
-
-/** The descriptor is needed only to hand the segment out. */
-void shmrt_segment_close_fd(struct shmrt_segment *segment);
 
 /** @mapped: false in a forked child, which never had the mapping (MADV_DONTFORK). */
 void shmrt_segment_release(struct shmrt_segment *segment, bool mapped);

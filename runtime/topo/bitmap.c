@@ -65,22 +65,7 @@ int shmrt_bitmap_parse(const char *text, struct shmrt_bitmap *set_out,
 
 size_t shmrt_bitmap_format(const struct shmrt_bitmap *set, char *buffer, size_t bytes)
 {
-    size_t at = 0;
-    if (bytes)
-        buffer[0] = '\0';
-    for (size_t first = shmrt_bitmap_next(set, 0); first < set->bits;) {
-        size_t last = first;
-        while (shmrt_bitmap_has(set, last + 1))
-            last++;
-        char *to = at < bytes ? buffer + at : NULL;
-        size_t room = at < bytes ? bytes - at : 0;
-        const char *comma = at ? "," : "";
-        int length = last > first ? snprintf(to, room, "%s%zu-%zu", comma, first, last)
-                                  : snprintf(to, room, "%s%zu", comma, first);
-        at += (size_t)length;
-        first = shmrt_bitmap_next(set, last + 1);
-    }
-    return at;
+    return shmrt_list_format(set->words, set->bits, buffer, bytes);
 }
 
 struct shmrt_bitmap_text shmrt_bitmap_text(const struct shmrt_bitmap *set)

@@ -59,9 +59,9 @@ static int work_without(struct rank *rank)
     struct shmrt_placement_proof proof;
     int rc = shmrt_comm_verify(comm, &proof);
     if (denial->number == SYS_mbind)
-        CHECK(!proof.bound);
+        CHECK(!proof.segment.bound);
     if (denial->number == SYS_move_pages)
-        CHECK(rc == -denial->code && proof.pages_unknown == proof.pages);
+        CHECK(rc == -denial->code && proof.segment.pages_unknown == proof.segment.pages);
     shmrt_comm_destroy(comm);
     return 0;
 }
@@ -109,7 +109,7 @@ static int work_on_nodes_that_are_not_there(struct rank *rank)
     CHECK(comm);
     CHECK(heard.lines == 1 && strstr(heard.last, "SHMRT_NODES"));
     CHECK(shmrt_allreduce(comm, &x, &x, 1, SHMRT_INT64, SHMRT_SUM) == 0 && x == rank->size);
-    CHECK(shmrt_comm_verify(comm, &proof) == 0 && !proof.bound && proof.pages_on_node == 0);
+    CHECK(shmrt_comm_verify(comm, &proof) == 0 && !proof.segment.bound && proof.segment.pages_on_node == 0);
     shmrt_comm_destroy(comm);
     return 0;
 }

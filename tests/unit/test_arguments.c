@@ -95,13 +95,13 @@ static void every_page_is_on_an_own_node(void **state)
     struct shmrt_placement_proof proof;
     int rc = shmrt_comm_verify(comm, &proof);
     if (rc) {
-        assert_int_equal(proof.pages_unknown, proof.pages);
+        assert_int_equal(proof.segment.pages_unknown, proof.segment.pages);
         print_message("move_pages is refused here: %s\n", strerror(-rc));
         skip();
     }
-    assert_int_equal(proof.pages, (8 << 20) / sysconf(_SC_PAGESIZE));
-    assert_int_equal(proof.pages_on_node, proof.pages);
-    assert_int_equal(proof.pages_unknown, 0);
+    assert_int_equal(proof.segment.pages, (8 << 20) / sysconf(_SC_PAGESIZE));
+    assert_int_equal(proof.segment.pages_on_node, proof.segment.pages);
+    assert_int_equal(proof.segment.pages_unknown, 0);
 }
 
 static void child_of_a_fork_is_refused(void **state)

@@ -52,7 +52,7 @@ static int use_blocks(struct rank *rank)
         blocks[i] = block;
         CHECK((uintptr_t)block % (sizes[i] >= 4096 ? 4096 : 128) == 0);
         memset(block, (int)i + 1, sizes[i]);
-        CHECK(shmrt_pool_locate(pool, block, sizes[i]) == (uint64_t)(blocks[i] - pool->base));
+        CHECK(shmrt_pool_locate(pool, block, sizes[i]) == (uint64_t)(blocks[i] - pool->file.base));
     }
     struct shmrt_pool_stats stats = stats_of(comm);
     CHECK(stats.limit_bytes == 256 * (size_t)MIB && stats.taken_bytes == 4 * MIB);
@@ -80,16 +80,16 @@ static int locate_edges(struct rank *rank)
     CHECK(comm);
     const struct shmrt_pool *pool = comm->pools[0];
     void *block;
-    CHECK(shmrt_pool_locate(pool, pool->base, 1) == SHMRT_POOL_NONE); /* nothing taken */
+    CHECK(shmrt_pool_locate(pool, pool->file.base, 1) == SHMRT_POOL_NONE); /* nothing taken */
     CHECK(shmrt_alloc(comm, 1, &block) == 0);
     size_t taken = stats_of(comm).taken_bytes;
     CHECK(taken == 2 * MIB);
-    CHECK(shmrt_pool_locate(pool, pool->base, taken) == 0);
-    CHECK(shmrt_pool_locate(pool, pool->base + taken - 1, 1) == taken - 1);
-    CHECK(shmrt_pool_locate(pool, pool->base, taken + 1) == SHMRT_POOL_NONE);
-    CHECK(shmrt_pool_locate(pool, pool->base + 1, SIZE_MAX) == SHMRT_POOL_NONE);
-    CHECK(shmrt_pool_locate(pool, pool->base + taken, 0) == SHMRT_POOL_NONE);
-    CHECK(shmrt_pool_locate(pool, pool->base - 1, 2) == SHMRT_POOL_NONE);
+    CHECK(shmrt_pool_locate(pool, pool->file.base, taken) == 0);
+    CHECK(shmrt_pool_locate(pool, pool->file.base + taken - 1, 1) == taken - 1);
+    CHECK(shmrt_pool_locate(pool, pool->file.base, taken + 1) == SHMRT_POOL_NONE);
+    CHECK(shmrt_pool_locate(pool, pool->file.base + 1, SIZE_MAX) == SHMRT_POOL_NONE);
+    CHECK(shmrt_pool_locate(pool, pool->file.base + taken, 0) == SHMRT_POOL_NONE);
+    CHECK(shmrt_pool_locate(pool, pool->file.base - 1, 2) == SHMRT_POOL_NONE);
     CHECK(shmrt_pool_locate(pool, comm, 1) == SHMRT_POOL_NONE);
     CHECK(shmrt_pool_locate(pool, NULL, 0) == SHMRT_POOL_NONE);
     shmrt_free(block);
@@ -118,8 +118,10 @@ static int free_what_is_no_block(struct rank *rank)
     CHECK(gone != MAP_FAILED && munmap(gone, 4096) == 0);
     char *plain = aligned_alloc(4096, 8192);
     memset(plain, 0, 8192);
-    char *const wrong[] = {NULL,       block + 1,    block + 128, block + 4096,         copy + 256,
-                           block - 64, plain + 4096, gone,        comm->pools[0]->base, gone + 128};
+    char *const wrong[] = {NULL,         block + 1,  block + 128,
+                           block + 4096, copy + 256, block - 64,
+                           plain + 4096, gone,       comm->pools[0]->file.base,
+                           gone + 128};
     size_t used = stats_of(comm).used_bytes;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         shmrt_free(wrong[i]);
@@ -228,7 +230,7 @@ static int work_without_pool(struct rank *rank)
     CHECK(strstr(shmrt_comm_error(comm)->text, "SHMRT_POOL"));
     CHECK(stats_of(comm).limit_bytes == 0 && stats_of(comm).taken_bytes == 0);
     for (int r = 0; r < rank->size; r++) {
-        CHECK(comm->pools[r] && comm->pools[r]->bytes == 0);
+        CHECK(comm->pools[r] && comm->pools[r]->file.bytes == 0);
         CHECK(shmrt_pool_locate(comm->pools[r], comm, 0) == SHMRT_POOL_NONE);
     }
     int64_t sum = 1;
@@ -347,15 +349,15 @@ static int share_a_block(struct rank *rank)
     CHECK(shmrt_allreduce(comm, at, at, RANKS_MAX, SHMRT_INT64, SHMRT_SUM) == 0);
     for (int r = 0; r < rank->size; r++) {
         size_t bytes = (size_t)(r + 1) * 3 * MIB;
-        CHECK((size_t)at[r] + bytes <= comm->pools[r]->bytes);
-        int32_t *theirs = (int32_t *)(comm->pools[r]->base + at[r]);
+        CHECK((size_t)at[r] + bytes <= comm->pools[r]->file.bytes);
+        int32_t *theirs = (int32_t *)(comm->pools[r]->file.base + at[r]);
         CHECK(r != rank->rank || theirs == block);
         for (size_t i = (size_t)rank->rank; i < bytes / sizeof *theirs; i += 61)
             CHECK(theirs[i] == r * 1000 + (int32_t)(i % 997));
     }
     CHECK(shmrt_barrier(comm) == 0);
     int to = (rank->rank + 1) % rank->size;
-    ((int32_t *)(comm->pools[to]->base + at[to]))[words / 2] = -1 - rank->rank;
+    ((int32_t *)(comm->pools[to]->file.base + at[to]))[words / 2] = -1 - rank->rank;
     CHECK(shmrt_barrier(comm) == 0);
     int from = (rank->rank + rank->size - 1) % rank->size;
     CHECK(block[(size_t)(from + 1) * 3 * MIB / sizeof *block / 2] == -1 - from);
@@ -382,15 +384,15 @@ static int ask_where_pages_are(struct rank *rank)
     const struct shmrt_segment *segment = &comm->segments[0];
     struct shmrt_pool *pool = comm->pools[0];
     CHECK(shmrt_alloc(comm, 5 * MIB, &block) == 0);
-    if (segment->bound) {
+    if (!shmrt_nodeset_is_empty(&segment->file.bound_nodes)) {
         int policy = -1;
         /* A page that nobody has touched: the rule was there before it. */
-        CHECK(shmrt_sys_get_mempolicy(&policy, NULL, 0, pool->base + 32 * MIB, MPOL_F_ADDR) == 0);
-        CHECK(policy == MPOL_BIND);
-        CHECK(shmrt_bind_count(pool->base, stats_of(comm).taken_bytes, &segment->nodes, &proof) ==
+        CHECK(shmrt_sys_get_mempolicy(&policy, NULL, 0, pool->file.base + 32 * MIB, MPOL_F_ADDR) ==
               0);
-        CHECK(proof.pages == stats_of(comm).taken_bytes / 4096);
-        CHECK(proof.pages_on_node == proof.pages && proof.pages_unknown == 0);
+        CHECK(policy == MPOL_BIND);
+        CHECK(shmrt_comm_verify(comm, &proof) == 0 && proof.pool.bound);
+        CHECK(proof.pool.pages == stats_of(comm).taken_bytes / proof.pool.page_bytes);
+        CHECK(proof.pool.pages_on_node == proof.pool.pages && proof.pool.pages_unknown == 0);
     }
     shmrt_free(block);
     shmrt_comm_destroy(comm);

@@ -320,6 +320,9 @@ Facts DefaultComm::facts()
     facts.tuning.resize(shmrt_comm_tuning(comm_, nullptr, 0));
     shmrt_comm_tuning(comm_, facts.tuning.data(), facts.tuning.size() + 1);
     shmrt_comm_pool_stats(comm_, &facts.pool);
+    std::array<char, 8192> text{}; /* asking for the length would ask the kernel twice */
+    shmrt_comm_report(comm_, text.data(), text.size());
+    facts.text = text.data();
     facts.verify_code = shmrt_comm_verify(comm_, &facts.proof);
     return facts;
 }

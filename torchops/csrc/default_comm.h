@@ -56,13 +56,17 @@ struct Stats {
     double seconds = 0;
 };
 
-/** Facts about the communicator for a report; @verify_code is what shmrt_comm_verify answered. */
+/**
+ * Facts about the communicator for a report: @verify_code is what shmrt_comm_verify answered, @text
+ * the lines of shmrt_comm_report.
+ */
 struct Facts {
     int rank = 0;
     int size = 0;
     int lanes = 0;
     std::string kernel;
     std::string tuning;
+    std::string text;
     shmrt_pool_stats pool{};
     shmrt_placement_proof proof{};
     int verify_code = 0;

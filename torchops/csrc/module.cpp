@@ -109,13 +109,31 @@ py::dict stats()
     return out;
 }
 
+/* The numbers of NUMA nodes in a mask of the first 64. */
+py::list node_list(std::uint64_t mask)
+{
+    py::list nodes;
+    for (int node = 0; node < 64; node++)
+        if (mask >> node & 1)
+            nodes.append(node);
+    return nodes;
+}
+
+/* Where pages are; @before tells those of the pool from those of the segment. */
+void put_pages(py::dict &out, const std::string &before, const shmrt_pages_proof &proof)
+{
+    const auto put = [&](const char *name, auto value) { out[py::str(before + name)] = value; };
+    put("pages", proof.pages);
+    put("pages_on_node", proof.pages_on_node);
+    put("pages_unknown", proof.pages_unknown);
+    put("page_bytes", proof.page_bytes);
+    put("huge_bytes", proof.huge_bytes);
+    put("bound", proof.bound);
+}
+
 py::dict facts()
 {
     const Facts facts = released([](DefaultComm &comm) { return comm.facts(); });
-    py::list nodes;
-    for (int node = 0; node < 64; node++)
-        if (facts.proof.nodes >> node & 1)
-            nodes.append(node);
     py::dict out;
     out["rank"] = facts.rank;
     out["size"] = facts.size;
@@ -123,11 +141,12 @@ py::dict facts()
     out["lanes"] = facts.lanes;
     out["tuning"] = facts.tuning;
     out["pool"] = pool_dict(facts.pool);
-    out["nodes"] = nodes;
-    out["bound"] = facts.proof.bound;
-    out["pages"] = facts.proof.pages;
-    out["pages_on_node"] = facts.proof.pages_on_node;
-    out["pages_unknown"] = facts.proof.pages_unknown;
+    out["nodes"] = node_list(facts.proof.nodes);
+    out["cpu_nodes"] = node_list(facts.proof.cpu_nodes);
+    out["moved"] = facts.proof.moved;
+    put_pages(out, "", facts.proof.segment);
+    put_pages(out, "pool_", facts.proof.pool);
+    out["text"] = facts.text;
     out["verify_errno"] = -facts.verify_code;
     return out;
 }

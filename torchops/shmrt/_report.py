@@ -8,22 +8,12 @@ from typing import Any
 from . import _C
 from ._fused import fusions
 
-_POOL_WORDS = {"used": "used", "peak": "at most", "taken": "taken from the system", "limit": "allowed"}
-
 
 class Report(dict[str, Any]):
-    """A dict whose ``str()`` is a few lines for a person."""
+    """A dict whose ``str()`` is a few lines for a person, those of shmrt_comm_report()."""
 
     def __str__(self) -> str:
-        return "\n".join(
-            (
-                f"rank {self['rank']} of {self['size']}  pid {self['pid']} on {self['host']}",
-                f"  runs on   CPUs {ranges(self['affinity'])}, {self['lanes']} lane(s), kernel {self['kernel']}",
-                f"  memory    {_memory(self)}",
-                f"  pool      {_pool(self['pool'])}",
-                f"  tuning    {self['tuning']}",
-            )
-        )
+        return str(self["text"]).rstrip("\n")
 
 
 def stats() -> dict[str, Any]:
@@ -49,37 +39,12 @@ def stats() -> dict[str, Any]:
 def report() -> Report:
     """Where this rank and its shared memory are, asked of the kernel now; ``print()`` it.
 
-    affinity is the list of CPUs this process may run on. pages counts this rank's shared memory;
-    pages_on_node of them lie on `nodes`, the NUMA nodes of that affinity; of pages_unknown the
-    kernel would not tell (verify_errno then says why). bound: the memory was bound to those nodes,
-    otherwise first touch put it there. tuning: the sizes at which algorithms change, and where these
-    are from. pool: as in stats().
+    affinity is the list of CPUs this thread may run on, cpu_nodes their NUMA nodes; moved: they were
+    others when the memory was taken. pages counts this rank's segment, through which collectives go;
+    pages_on_node of them lie on `nodes`, where they belong; of pages_unknown the kernel would not tell
+    (verify_errno then says why). Each has page_bytes; huge_bytes of all are in huge pages. bound: the
+    memory was bound to those nodes, otherwise first touch put it there. pool_pages and its kin say
+    the same of what has been taken of the pool. tuning: the sizes at which algorithms change, and
+    where these are from. pool: as in stats(). text: what str() gives.
     """
     return Report(_C.facts(), pid=os.getpid(), host=socket.gethostname(), affinity=sorted(os.sched_getaffinity(0)))
-
-
-def ranges(numbers: list[int]) -> str:
-    """[0, 1, 2, 5] as "0-2,5"."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
-
-
-def _pool(pool: dict[str, int]) -> str:
-    if not pool["limit"]:
-        return "off"
-    return ", ".join(f"{pool[what] / 2**20:.1f} MiB {word}" for what, word in _POOL_WORDS.items())
-
-
-def _memory(facts: Report) -> str:
-    how = "bound" if facts["bound"] else "by first touch"
-    nodes = ranges(facts["nodes"]) or "?"
-    known = facts["pages"] - facts["pages_unknown"]
-    if known == 0:
-        reason = os.strerror(facts["verify_errno"]) if facts["verify_errno"] else "it gave no reason"
-        return f"{facts['pages']} pages, {how}; the kernel does not say where ({reason})"
-    return f"{facts['pages_on_node']} of {facts['pages']} pages on NUMA node {nodes}, {how}"
