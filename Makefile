@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long bench lint setup emulators clean distclean
+.PHONY: help run test test-long test-numa bench lint setup emulators clean distclean
 
 N    ?= 2
 ARGS ?=
@@ -26,6 +26,9 @@ test: setup emulators ## all that a change must pass: lint, C tests (also saniti
 
 test-long: setup emulators ## the slow rest: huge tensors, every rank count, compiled
 	@scripts/test.sh long
+
+test-numa: $(STAMPS)/python emulators ## only the tests of placement, in QEMU guests with several NUMA nodes
+	@scripts/test.sh numa
 
 bench: setup ## shmrt beside every other library that can be had; ARGS="--sizes 64:64M ..." for one run
 	@scripts/bench.sh $(if $(strip $(ARGS)),$(COLLECTIVE) -n $(N) $(ARGS))

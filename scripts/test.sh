@@ -45,6 +45,14 @@ c_tests() {
         ctest --preset "$preset" -j "$jobs" --no-tests=error "$@"
 }
 
+# Boots guests with several NUMA nodes, one after the other.
+# shellcheck disable=SC2329  # called through stage
+numa_guests() {
+    cmake --preset dev -DCMAKE_MAKE_PROGRAM="$PWD/.venv/bin/ninja" --log-level=WARNING &&
+        cmake --build --preset dev -j "$jobs" --target numa_guest &&
+        python -m pytest tests/numa -o log_cli=true -o log_cli_level=INFO -o log_cli_format="%(message)s"
+}
+
 # A skip is none of the caller's failures, but is said.
 # shellcheck disable=SC2329  # called through stage
 models() {
@@ -70,13 +78,16 @@ if [[ ${1:-} == long ]]; then
     stage "C tests, long" c_tests release -L long
     stage "Python tests, long" python -m pytest tests -m long
     stage "Protocol models" models
+elif [[ ${1:-} == numa ]]; then
+    stage "NUMA guests" numa_guests
 else
     stage "Lint" scripts/lint.sh
     stage "C tests" c_tests dev -LE long
     stage "C tests, address and UB sanitizers" c_tests asan -LE long
     stage "C tests, thread sanitizer" c_tests tsan -LE long
     stage "Models of memory order" models --ordering
-    stage "Python tests" python -m pytest tests -m "not long"
+    stage "Python tests" python -m pytest tests -m "not long" --ignore tests/numa
+    stage "NUMA guests" numa_guests
 fi
 summary
 exit $failed
