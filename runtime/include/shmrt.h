@@ -194,9 +194,11 @@ SHMRT_API void shmrt_comm_abort(struct shmrt_comm *comm, const char *reason);
  * @out:   @count elements, the result; any alignment
  * @count: elements, the same on all ranks; 0 moves nothing, but is a call like any other
  *
- * Blocks until every rank's term has been read. Terms are combined in rank order: 16-bit floats in
- * fp32, rounded once; the others in their own type. All ranks get the same bits, whatever the
- * number of threads or the kernel rung.
+ * Blocks until every rank's term has been read. Terms are combined in rank order, or, where the
+ * ranks are in several groups (see SHMRT_GROUPS), within each group in rank order and then the
+ * groups' results in the order of their lowest ranks: 16-bit floats in fp32, rounded once; the
+ * others in their own type. All ranks get the same bits, which depend on the terms and the groups
+ * alone: not on size, algorithm, number of threads or kernel rung.
  *
  * Return: 0, or -EINVAL / -ENOTSUP (refused before anything was shared; may be retried),
  * -EPROTO (the ranks disagree), -ETIMEDOUT (a rank did not come), -ECONNABORTED (a rank died).
