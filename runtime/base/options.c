@@ -80,7 +80,7 @@ static const struct option {
      "pool of each rank, whole); where there are too few, ordinary ones serve and a line says so"},
     {"kernel", "SHMRT_KERNEL", NAME, "auto", 0, 0, AT(kernel),
      "reduce kernels: auto, or a rung's name (reference; on x86-64 sse2, avx2, avx512, avx512fp16; "
-     "on aarch64 neon, neonbf16, sve, svebf16; on riscv64 rvv)"},
+     "on aarch64 neon, neonfp16, neonbf16, sve, svebf16; on riscv64 rvv)"},
 #undef AT
 };
 

@@ -9,6 +9,7 @@ enum {
     SHMRT_CPU_AVX512 = 1 << 2,     /* AVX-512 F, BW, VL and DQ */
     SHMRT_CPU_AVX512FP16 = 1 << 3, /* AVX512-FP16 */
     SHMRT_CPU_NEON = 1 << 4,       /* every aarch64 CPU */
+    SHMRT_CPU_NEONFP16 = 1 << 10,  /* fp16 arithmetic of NEON */
     SHMRT_CPU_NEONBF16 = 1 << 5,   /* BF16 instructions of NEON */
     SHMRT_CPU_SVE = 1 << 6,        /* of any register length */
     SHMRT_CPU_SVEBF16 = 1 << 7,    /* BF16 instructions of SVE */

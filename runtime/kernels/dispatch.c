@@ -46,6 +46,8 @@ static const struct {
     {"avx512fp16", NEEDS_AVX512FP16, IF(SHMRT_WITH_AVX512FP16, &shmrt_kernels_avx512fp16), NULL},
     {"neon", SHMRT_CPU_NEON, IF(SHMRT_WITH_NEON, &shmrt_kernels_neon),
      IF(SHMRT_WITH_NEON, shmrt_norms_neon)},
+    {"neonfp16", SHMRT_CPU_NEON | SHMRT_CPU_NEONFP16,
+     IF(SHMRT_WITH_NEONFP16, &shmrt_kernels_neonfp16), NULL},
     {"neonbf16", SHMRT_CPU_NEON | SHMRT_CPU_NEONBF16,
      IF(SHMRT_WITH_NEONBF16, &shmrt_kernels_neonbf16),
      IF(SHMRT_WITH_NEONBF16, shmrt_norms_neonbf16)},

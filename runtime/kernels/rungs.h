@@ -17,6 +17,7 @@ extern const struct shmrt_kernels shmrt_kernels_avx2;
 extern const struct shmrt_kernels shmrt_kernels_avx512;
 extern const struct shmrt_kernels shmrt_kernels_avx512fp16;
 extern const struct shmrt_kernels shmrt_kernels_neon;
+extern const struct shmrt_kernels shmrt_kernels_neonfp16;
 extern const struct shmrt_kernels shmrt_kernels_neonbf16;
 extern const struct shmrt_kernels shmrt_kernels_sve;
 extern const struct shmrt_kernels shmrt_kernels_svebf16;

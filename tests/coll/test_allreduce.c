@@ -174,7 +174,8 @@ static void every_rung_gives_the_same_bits(void **state)
     (void)state;
     static const char *const rungs[] = {"kernel=reference", "kernel=sse2",       "kernel=avx2",
                                         "kernel=avx512",    "kernel=avx512fp16", "kernel=neon",
-                                        "kernel=neonbf16",  "kernel=sve",        "kernel=svebf16"};
+                                        "kernel=neonfp16",  "kernel=neonbf16",   "kernel=sve",
+                                        "kernel=svebf16"};
     for (size_t i = 0; i < sizeof rungs / sizeof rungs[0]; i++) {
         const char *const settings[] = {rungs[i], NULL};
         struct shmrt_error error;

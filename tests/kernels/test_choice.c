@@ -94,16 +94,19 @@ static void choice_by_arm_cpu(void **state)
     (void)state;
     struct shmrt_kernels kernels;
     const char *neon = is_built("neon") ? "neon" : "reference";
+    const char *neonfp16 = is_built("neonfp16") ? "neonfp16" : neon;
     const char *neonbf16 = is_built("neonbf16") ? "neonbf16" : neon;
     const char *sve = is_built("sve") ? "sve" : neon;
     const char *svebf16 = is_built("svebf16") ? "svebf16" : sve;
     unsigned int both = SHMRT_CPU_NEON | SHMRT_CPU_SVE;
     expect_choice(SHMRT_CPU_NEON, NULL, neon);
     expect_choice(SHMRT_CPU_NEON | SHMRT_CPU_NEONBF16, NULL, neonbf16);
+    expect_choice(SHMRT_CPU_NEON | SHMRT_CPU_NEONFP16, NULL, neonfp16);
     expect_choice(both, NULL, sve);
     expect_choice(both | SHMRT_CPU_NEONBF16, neon, neon);
     expect_choice(both | SHMRT_CPU_NEONBF16 | SHMRT_CPU_SVEBF16, NULL, svebf16);
     expect_choice(SHMRT_CPU_NEON | SHMRT_CPU_SVEBF16, NULL, neon); /* SVE masked */
+    assert_int_equal(shmrt_kernels_choose_for(SHMRT_CPU_NEON, "neonfp16", &kernels), -ENOTSUP);
     assert_int_equal(shmrt_kernels_choose_for(SHMRT_CPU_NEON, "neonbf16", &kernels), -ENOTSUP);
     assert_int_equal(shmrt_kernels_choose_for(SHMRT_CPU_NEON, "sve", &kernels), -ENOTSUP);
     assert_int_equal(shmrt_kernels_choose_for(both, "svebf16", &kernels), -ENOTSUP);

@@ -190,7 +190,7 @@ def digest_of_sums() -> tuple[str, int, str]:
 
 
 def kernel_names() -> list[str]:
-    known = ("reference", "sse2", "avx2", "avx512", "avx512fp16", "neon", "neonbf16", "sve", "svebf16")
+    known = ("reference", "sse2", "avx2", "avx512", "avx512fp16", "neon", "neonfp16", "neonbf16", "sve", "svebf16")
     return [word for word in known if word in shmrt.options()]
 
 

@@ -11,6 +11,7 @@
 /* Older headers have no names for all of them. */
 enum {
     HWCAP_HAS_ASIMD = 1 << 1,
+    HWCAP_HAS_ASIMDHP = 1 << 10,
     HWCAP_HAS_SVE = 1 << 22,
     HWCAP2_HAS_SVEBF16 = 1 << 12,
     HWCAP2_HAS_BF16 = 1 << 14,
@@ -22,6 +23,8 @@ unsigned int shmrt_cpu_flags(void)
     unsigned int flags = 0;
     if (caps & HWCAP_HAS_ASIMD)
         flags |= SHMRT_CPU_NEON;
+    if (caps & HWCAP_HAS_ASIMDHP)
+        flags |= SHMRT_CPU_NEONFP16;
     if (more & HWCAP2_HAS_BF16)
         flags |= SHMRT_CPU_NEONBF16;
     if (caps & HWCAP_HAS_SVE)

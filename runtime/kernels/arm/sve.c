@@ -2,8 +2,6 @@
 /* sve.c - the rung for SVE: whole registers of any length, ends under a predicate. */
 #include "sve.h"
 
-typedef svfloat64_t f64_vec;
-
 /*
  * To nearest even, both registers at once: the upper 16 bits are kept, and one is added where the
  * lower 16 are more than one half, or one half and the last bit kept is set. Less one where that
@@ -28,70 +26,20 @@ SHMRT_INLINE void fp16_store(svbool_t in_a, svbool_t in_b, void *out, size_t i, 
     halves_store(in_a, in_b, out, i, svuzp1_u16(half_a, half_b));
 }
 
-SHMRT_INLINE size_t f64_lanes(void)
-{
-    return svcntd();
-}
+DEFINE_REAL(f64, 64, d, 0x7ff8000000000000)
+DEFINE_FINISH(f64, 64, double)
+DEFINE_MOVES(f64, double, f64)
 
-SHMRT_INLINE svbool_t f64_until(size_t i, size_t count)
-{
-    return svwhilelt_b64_u64(i, count);
-}
+/* fp16 as it is, without the way through fp32; no averages. */
+DEFINE_REAL(f16, 16, h, 0x7e00)
+DEFINE_MOVES(f16, float16_t, f16)
 
-SHMRT_INLINE f64_vec f64_combine(enum shmrt_op op, f64_vec x, f64_vec y)
-{
-    switch (op) {
-    case SHMRT_MIN:
-        return svmin_f64_x(svptrue_b64(), x, y);
-    case SHMRT_MAX:
-        return svmax_f64_x(svptrue_b64(), x, y);
-    case SHMRT_PROD:
-        return svmul_f64_x(svptrue_b64(), x, y);
-    default:
-        return svadd_f64_x(svptrue_b64(), x, y);
-    }
-}
-
-SHMRT_INLINE f64_vec f64_divide(f64_vec x, int ranks)
-{
-    if (shmrt_is_power_of_two(ranks))
-        return svmul_n_f64_x(svptrue_b64(), x, 1.0 / ranks);
-    return svdiv_n_f64_x(svptrue_b64(), x, ranks);
-}
-
-SHMRT_INLINE f64_vec f64_canonical(f64_vec x)
-{
-    f64_vec nan = svreinterpret_f64_u64(svdup_n_u64(0x7ff8000000000000));
-    return svsel_f64(svcmpuo_f64(svptrue_b64(), x, x), nan, x);
-}
-
-SHMRT_INLINE f64_vec f64_finish_one(enum shmrt_op op, f64_vec x, int ranks)
-{
-    return f64_canonical(op == SHMRT_AVG ? f64_divide(x, ranks) : x);
-}
-
-SHMRT_INLINE void f64_finish(enum shmrt_op op, f64_vec *a, f64_vec *b, f64_vec *c, f64_vec *d,
+SHMRT_INLINE void f16_finish(enum shmrt_op op, f16_vec *a, f16_vec *b, f16_vec *c, f16_vec *d,
                              int ranks)
 {
-    *a = f64_finish_one(op, *a, ranks);
-    *b = f64_finish_one(op, *b, ranks);
-    *c = f64_finish_one(op, *c, ranks);
-    *d = f64_finish_one(op, *d, ranks);
+    (void)op, (void)ranks;
+    f16_canonical_four(a, b, c, d);
 }
-
-#define DEFINE_MOVES(type, element, suffix)                                                        \
-    SHMRT_INLINE type##_vec type##_load(svbool_t lanes, const void *in, size_t i, int k)           \
-    {                                                                                              \
-        return svld1_vnum_##suffix(lanes, (const element *)in + i, k);                             \
-    }                                                                                              \
-    SHMRT_INLINE void type##_store(svbool_t in_a, svbool_t in_b, void *out, size_t i,              \
-                                   type##_vec a, type##_vec b)                                     \
-    {                                                                                              \
-        svst1_vnum_##suffix(in_a, (element *)out + i, 0, a);                                       \
-        svst1_vnum_##suffix(in_b, (element *)out + i, 1, b);                                       \
-    }
-
-DEFINE_MOVES(f64, double, f64)
 
 /* Sums and products of these instructions wrap. */
 #define DEFINE_INTEGER(type, element, suffix, bits)                                                \
@@ -164,11 +112,27 @@ SHMRT_FLOAT_ENTRIES(f64)
 SHMRT_FLOAT_ENTRIES(bf16)
 SHMRT_WIDE_ENTRIES(bf16)
 
-#define NAME fp16_reduce
+#define NAME f16_reduce
+#define ACC  f16
+#define FROM f16
+#define TO   f16
+#include "sve_reduce.h"
+
+#define NAME fp16_reduce_wide
 #define ACC  f32
 #define FROM fp16
 #define TO   fp16
 #include "sve_reduce.h"
+
+/* Where no step but one rounds, fp16's own arithmetic has the same bits: as in neonfp16.c. */
+SHMRT_INLINE void fp16_reduce(enum shmrt_op op, void *out, const void *const *in, int n, int ranks,
+                              size_t count)
+{
+    if (op == SHMRT_MIN || op == SHMRT_MAX || (op != SHMRT_AVG && n <= 2))
+        f16_reduce(op, out, in, n, ranks, count);
+    else
+        fp16_reduce_wide(op, out, in, n, ranks, count);
+}
 
 #define NAME fp16_partial
 #define ACC  f32

@@ -16,80 +16,88 @@
 
 #include <arm_sve.h>
 
-typedef svfloat32_t f32_vec;
-
-SHMRT_INLINE size_t f32_lanes(void)
-{
-    return svcntw();
-}
-
-/* Lanes of elements @i on, of those before @count. */
-SHMRT_INLINE svbool_t f32_until(size_t i, size_t count)
-{
-    return svwhilelt_b32_u64(i, count);
-}
-
-SHMRT_INLINE f32_vec f32_combine(enum shmrt_op op, f32_vec x, f32_vec y)
-{
-    switch (op) {
-    case SHMRT_MIN:
-        return svmin_f32_x(svptrue_b32(), x, y);
-    case SHMRT_MAX:
-        return svmax_f32_x(svptrue_b32(), x, y);
-    case SHMRT_PROD:
-        return svmul_f32_x(svptrue_b32(), x, y);
-    default:
-        return svadd_f32_x(svptrue_b32(), x, y);
+/* Everything that floating-point types have in common. */
+#define DEFINE_REAL(type, bits, width, nan_bits)                                                   \
+    typedef svfloat##bits##_t type##_vec;                                                          \
+    SHMRT_INLINE size_t type##_lanes(void)                                                         \
+    {                                                                                              \
+        return svcnt##width();                                                                     \
+    }                                                                                              \
+    SHMRT_INLINE svbool_t type##_until(size_t i, size_t count)                                     \
+    {                                                                                              \
+        return svwhilelt_b##bits##_u64(i, count);                                                  \
+    }                                                                                              \
+    SHMRT_INLINE type##_vec type##_combine(enum shmrt_op op, type##_vec x, type##_vec y)           \
+    {                                                                                              \
+        switch (op) {                                                                              \
+        case SHMRT_MIN:                                                                            \
+            return svmin_f##bits##_x(svptrue_b##bits(), x, y);                                     \
+        case SHMRT_MAX:                                                                            \
+            return svmax_f##bits##_x(svptrue_b##bits(), x, y);                                     \
+        case SHMRT_PROD:                                                                           \
+            return svmul_f##bits##_x(svptrue_b##bits(), x, y);                                     \
+        default:                                                                                   \
+            return svadd_f##bits##_x(svptrue_b##bits(), x, y);                                     \
+        }                                                                                          \
+    }                                                                                              \
+    SHMRT_INLINE type##_vec type##_canonical(type##_vec x)                                         \
+    {                                                                                              \
+        type##_vec nan = svreinterpret_f##bits##_u##bits(svdup_n_u##bits(nan_bits));               \
+        return svsel_f##bits(svcmpuo_f##bits(svptrue_b##bits(), x, x), nan, x);                    \
+    }                                                                                              \
+    SHMRT_INLINE int type##_any_nan(type##_vec a, type##_vec b, type##_vec c, type##_vec d)        \
+    {                                                                                              \
+        svbool_t all = svptrue_b##bits();                                                          \
+        return svptest_any(                                                                        \
+            all, svorr_b_z(all, svcmpuo_f##bits(all, a, b), svcmpuo_f##bits(all, c, d)));          \
+    }                                                                                              \
+    /* NaNs are rare: one branch is taken for four registers. */                                   \
+    SHMRT_INLINE void type##_canonical_four(type##_vec *a, type##_vec *b, type##_vec *c,           \
+                                            type##_vec *d)                                         \
+    {                                                                                              \
+        if (__builtin_expect(type##_any_nan(*a, *b, *c, *d), 0)) {                                 \
+            *a = type##_canonical(*a);                                                             \
+            *b = type##_canonical(*b);                                                             \
+            *c = type##_canonical(*c);                                                             \
+            *d = type##_canonical(*d);                                                             \
+        }                                                                                          \
     }
-}
 
-SHMRT_INLINE f32_vec f32_divide(f32_vec x, int ranks)
-{
-    if (shmrt_is_power_of_two(ranks))
-        return svmul_n_f32_x(svptrue_b32(), x, 1.0f / (float)ranks);
-    return svdiv_n_f32_x(svptrue_b32(), x, (float)ranks);
-}
-
-SHMRT_INLINE f32_vec f32_canonical(f32_vec x)
-{
-    f32_vec nan = svreinterpret_f32_u32(svdup_n_u32(0x7fc00000));
-    return svsel_f32(svcmpuo_f32(svptrue_b32(), x, x), nan, x);
-}
-
-SHMRT_INLINE int f32_any_nan(f32_vec a, f32_vec b, f32_vec c, f32_vec d)
-{
-    svbool_t all = svptrue_b32();
-    return svptest_any(all, svorr_b_z(all, svcmpuo_f32(all, a, b), svcmpuo_f32(all, c, d)));
-}
-
-/* NaNs are rare: one branch is taken for four registers. */
-SHMRT_INLINE void f32_finish(enum shmrt_op op, f32_vec *a, f32_vec *b, f32_vec *c, f32_vec *d,
-                             int ranks)
-{
-    if (op == SHMRT_AVG) {
-        *a = f32_divide(*a, ranks);
-        *b = f32_divide(*b, ranks);
-        *c = f32_divide(*c, ranks);
-        *d = f32_divide(*d, ranks);
+#define DEFINE_FINISH(type, bits, real)                                                            \
+    SHMRT_INLINE type##_vec type##_divide(type##_vec x, int ranks)                                 \
+    {                                                                                              \
+        if (shmrt_is_power_of_two(ranks))                                                          \
+            return svmul_n_f##bits##_x(svptrue_b##bits(), x, (real)1 / (real)ranks);               \
+        return svdiv_n_f##bits##_x(svptrue_b##bits(), x, (real)ranks);                             \
+    }                                                                                              \
+    SHMRT_INLINE void type##_finish(enum shmrt_op op, type##_vec *a, type##_vec *b, type##_vec *c, \
+                                    type##_vec *d, int ranks)                                      \
+    {                                                                                              \
+        if (op == SHMRT_AVG) {                                                                     \
+            *a = type##_divide(*a, ranks);                                                         \
+            *b = type##_divide(*b, ranks);                                                         \
+            *c = type##_divide(*c, ranks);                                                         \
+            *d = type##_divide(*d, ranks);                                                         \
+        }                                                                                          \
+        type##_canonical_four(a, b, c, d);                                                         \
     }
-    if (__builtin_expect(f32_any_nan(*a, *b, *c, *d), 0)) {
-        *a = f32_canonical(*a);
-        *b = f32_canonical(*b);
-        *c = f32_canonical(*c);
-        *d = f32_canonical(*d);
+
+DEFINE_REAL(f32, 32, w, 0x7fc00000)
+DEFINE_FINISH(f32, 32, float)
+
+#define DEFINE_MOVES(type, element, suffix)                                                        \
+    SHMRT_INLINE type##_vec type##_load(svbool_t lanes, const void *in, size_t i, int k)           \
+    {                                                                                              \
+        return svld1_vnum_##suffix(lanes, (const element *)in + i, k);                             \
+    }                                                                                              \
+    SHMRT_INLINE void type##_store(svbool_t in_a, svbool_t in_b, void *out, size_t i,              \
+                                   type##_vec a, type##_vec b)                                     \
+    {                                                                                              \
+        svst1_vnum_##suffix(in_a, (element *)out + i, 0, a);                                       \
+        svst1_vnum_##suffix(in_b, (element *)out + i, 1, b);                                       \
     }
-}
 
-SHMRT_INLINE f32_vec f32_load(svbool_t lanes, const void *in, size_t i, int k)
-{
-    return svld1_vnum_f32(lanes, (const float *)in + i, k);
-}
-
-SHMRT_INLINE void f32_store(svbool_t in_a, svbool_t in_b, void *out, size_t i, f32_vec a, f32_vec b)
-{
-    svst1_vnum_f32(in_a, (float *)out + i, 0, a);
-    svst1_vnum_f32(in_b, (float *)out + i, 1, b);
-}
+DEFINE_MOVES(f32, float, f32)
 
 SHMRT_INLINE f32_vec bf16_load(svbool_t lanes, const void *in, size_t i, int k)
 {
