@@ -45,6 +45,11 @@ static void say(enum shmrt_log_level level, const char *line, void *rank)
             level == SHMRT_LOG_WARNING ? "warning" : "info", line);
 }
 
+/* Pages that are where they belong. */
+struct right {
+    size_t segment, pool;
+};
+
 /* The word of @owners at @rank. */
 static bool find_owner(const char *owners, int rank, char *out, size_t room)
 {
@@ -72,57 +77,46 @@ static bool work_until(struct shmrt_comm *comm, const char *file)
     return true;
 }
 
-/* move_pages knows only pages that this process has mapped: reads each page of its segment. */
-static int map_own_segment(void)
-{
-    char line[512], name[64];
-    uintptr_t begin, end;
-    int mapped = 0;
-    snprintf(name, sizeof name, "/memfd:shmrt-segment-%d ", (int)getpid());
-    FILE *file = fopen("/proc/self/maps", "re");
-    while (file && fgets(line, sizeof line, file))
-        if (strstr(line, name) && sscanf(line, "%lx-%lx", &begin, &end) == 2)
-            for (uintptr_t at = begin; at < end; at += 4096, mapped++)
-                (void)*(const volatile char *)at;
-    if (file)
-        fclose(file);
-    return mapped;
-}
-
-/* Lets numa_pages print what the kernel says of this process. Its exit code, and the pages of the
- * segment that are right. */
-static int ask_kernel(const struct asked *asked, int rank, size_t *right_out)
+/* Lets numa_pages print what the kernel says of this process. Its exit code, and the 4 KiB pages
+ * that are right. */
+static int ask_kernel(const struct asked *asked, int rank, struct right *out)
 {
     char command[256], line[256];
     snprintf(command, sizeof command, "exec numa_pages %d %d %s %s %d", (int)getpid(), rank,
              asked->nodes, asked->kinds, 2 * BLOCK_BYTES);
     FILE *answer = popen(command, "re");
-    *right_out = SIZE_MAX;
     while (answer && fgets(line, sizeof line, answer)) {
-        (void)sscanf(line, "pages rank %*d segment: %zu", right_out);
+        (void)sscanf(line, "pages rank %*d segment: %zu", &out->segment);
+        (void)sscanf(line, "pages rank %*d pool: %zu", &out->pool);
         fputs(line, stdout);
     }
     int status = answer ? pclose(answer) : -1;
     return status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : ASKING_FAILED;
 }
 
+/* Whether libshmrt counts as many bytes, and its report for a person says so. */
+static bool agrees(const struct shmrt_pages_proof *proof, size_t right, const char *report)
+{
+    char words[80];
+    snprintf(words, sizeof words, "%zu of %zu page", proof->pages_on_node, proof->pages);
+    return proof->pages_on_node * proof->page_bytes == right * SMALL_BYTES &&
+           proof->pages_unknown == 0 && strstr(report, words);
+}
+
 static int judge(struct shmrt_comm *comm, const struct asked *asked)
 {
-    int rank = shmrt_comm_rank(comm);
-    size_t right;
-    if (map_own_segment() == 0) {
-        fprintf(stderr, "rank %d: no segment in /proc/self/maps\n", rank);
-        return EXIT_FAILED;
-    }
-    int wrong = ask_kernel(asked, rank, &right);
-    if (wrong >= ASKING_FAILED)
-        return EXIT_FAILED;
     struct shmrt_placement_proof proof;
+    struct right right = {0};
+    char report[2048];
+    /* It maps all pages first, without which the kernel would not tell another process of them. */
     int rc = shmrt_comm_verify(comm, &proof);
-    printf("libshmrt rank %d segment: %zu of %zu right, %s\n", rank, proof.pages_on_node,
-           proof.pages, proof.bound ? "bound" : "not bound");
+    int wrong = ask_kernel(asked, shmrt_comm_rank(comm), &right);
+    shmrt_comm_report(comm, report, sizeof report);
+    printf("%s", report);
     fflush(stdout);
-    if (rc || proof.pages_on_node != right)
+    if (rc || wrong >= ASKING_FAILED)
+        return EXIT_FAILED;
+    if (!agrees(&proof.segment, right.segment, report) || !agrees(&proof.pool, right.pool, report))
         return EXIT_DISAGREE;
     return wrong ? EXIT_ELSEWHERE : 0;
 }
