@@ -30,11 +30,11 @@ static bool read_process(int proc, const char *name, struct launch_process *out)
     text[length > 0 ? length : 0] = '\0';
     const char *bracket = strrchr(text, ')');
     char state;
-    int parent;
-    if (!bracket || sscanf(bracket + 1, " %c %d", &state, &parent) != 2)
+    int parent, session;
+    if (!bracket || sscanf(bracket + 1, " %c %d %*d %d", &state, &parent, &session) != 3)
         return false;
     *out = (struct launch_process){
-        .pid = (pid_t)atoi(name), .parent = parent, .has_ended = state == 'Z'};
+        .pid = (pid_t)atoi(name), .parent = parent, .session = session, .has_ended = state == 'Z'};
     return true;
 }
 

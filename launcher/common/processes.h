@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 struct launch_process {
-    pid_t pid, parent;
+    pid_t pid, parent, session;
     bool has_ended, is_below;
 };
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLES = 4 };
+enum { SAMPLES = 4, NUMBERS_MOST = 65536 };
 
 static bool is_subset(const struct shmrt_bitmap *part, const struct shmrt_bitmap *whole)
 {
@@ -109,8 +109,8 @@ static void judge_outside(const struct stray *stray, size_t rank,
             stray->binding);
     else
         add(finding->text, sizeof finding->text,
-            "; the program moved it (taskset, numactl, sched_setaffinity), or the ranks could not "
-            "be bound");
+            "; the program moved it (taskset, numactl, sched_setaffinity), the cgroup's cpuset was "
+            "changed, or the ranks could not be bound");
 }
 
 static void judge_threads(const struct shmrt_plan_rank *planned, size_t rank,
@@ -191,11 +191,10 @@ static void judge_own(const struct shmrt_plan_rank *planned, size_t rank,
             const struct launch_seen_pages *pages = &seen[p].pages[i];
             if (pages->owner)
                 continue;
-            if (is_planned(planned, pages->node, false)) {
-                judgement->own_here += pages->bytes;
+            judgement->bytes[pages->memory] += pages->bytes;
+            if (is_planned(planned, pages->node, false))
                 continue;
-            }
-            judgement->own_elsewhere += pages->bytes;
+            judgement->elsewhere += pages->bytes;
             if (!finding) {
                 finding = find(judgement, LAUNCH_FOUND_OWN, is_demanded(planned));
                 snprintf(finding->text, sizeof finding->text,
@@ -218,11 +217,11 @@ static void judge_segments(const struct shmrt_plan_rank *planned, size_t rank,
     struct launch_finding *finding = NULL;
     size_t parts = 0;
     for (size_t i = 0; i < count; i++) {
-        if (is_planned(planned, segments[i].node, true)) {
-            judgement->segment_here += segments[i].bytes;
+        judgement->bytes[LAUNCH_SEGMENT] += segments[i].bytes - segments[i].pool_bytes;
+        judgement->bytes[LAUNCH_POOL] += segments[i].pool_bytes;
+        if (is_planned(planned, segments[i].node, true))
             continue;
-        }
-        judgement->segment_elsewhere += segments[i].bytes;
+        judgement->elsewhere += segments[i].bytes;
         if (!finding) {
             finding = find(judgement, LAUNCH_FOUND_SEGMENT, is_demanded(planned));
             snprintf(finding->text, sizeof finding->text,
@@ -258,6 +257,38 @@ static void judge_readable(size_t rank, const struct launch_seen *seen, size_t c
     }
 }
 
+static void put_number(uint64_t words[NUMBERS_MOST / 64], size_t number)
+{
+    if (number < NUMBERS_MOST)
+        words[number / 64] |= UINT64_C(1) << number % 64;
+}
+
+/* What there is to see, right or wrong: CPUs, nodes, huge pages. */
+static void sum_up(const struct launch_seen *seen, size_t count,
+                   const struct launch_segment_pages *segments, size_t segment_count,
+                   struct launch_judgement *judgement)
+{
+    uint64_t cpus[NUMBERS_MOST / 64] = {0}, nodes[NUMBERS_MOST / 64] = {0};
+    const struct shmrt_bitmap cpu_set = {NUMBERS_MOST, cpus}, node_set = {NUMBERS_MOST, nodes};
+    for (size_t p = 0; p < count; p++) {
+        for (size_t t = 0; t < seen[p].thread_count; t++) {
+            const struct shmrt_bitmap *own = &seen[p].threads[t].cpus;
+            for (size_t i = shmrt_bitmap_next(own, 0); i < own->bits;
+                 i = shmrt_bitmap_next(own, i + 1))
+                put_number(cpus, i);
+        }
+        for (size_t i = 0; i < seen[p].page_count; i++)
+            if (!seen[p].pages[i].owner)
+                put_number(nodes, seen[p].pages[i].node);
+        judgement->huge_own += seen[p].huge_own;
+        judgement->huge_shared += seen[p].huge_shared;
+    }
+    for (size_t i = 0; i < segment_count; i++)
+        put_number(nodes, segments[i].node);
+    launch_words_set(&cpu_set, judgement->cpus, sizeof judgement->cpus);
+    launch_words_set(&node_set, judgement->nodes, sizeof judgement->nodes);
+}
+
 void launch_judge(const struct shmrt_plan_rank *rank, size_t index, const struct launch_seen *seen,
                   size_t seen_count, const struct launch_segment_pages *segments,
                   size_t segment_count, struct launch_judgement *judgement_out)
@@ -267,4 +298,5 @@ void launch_judge(const struct shmrt_plan_rank *rank, size_t index, const struct
     judge_own(rank, index, seen, seen_count, judgement_out);
     judge_segments(rank, index, segments, segment_count, judgement_out);
     judge_readable(index, seen, seen_count, judgement_out);
+    sum_up(seen, seen_count, segments, segment_count, judgement_out);
 }

@@ -20,7 +20,7 @@ enum launch_finding_kind {
     LAUNCH_FOUND_KINDS,
 };
 
-enum { LAUNCH_FINDING_BYTES = 768 };
+enum { LAUNCH_FINDING_BYTES = 768, LAUNCH_LIST_BYTES = 24 };
 
 struct launch_finding {
     enum launch_finding_kind kind;
@@ -31,7 +31,11 @@ struct launch_finding {
 /** A rank's line in the table, and what is wrong with it, at most one finding a kind. */
 struct launch_judgement {
     size_t processes, threads, threads_off;
-    uint64_t own_here, own_elsewhere, segment_here, segment_elsewhere; /* bytes */
+    uint64_t bytes[LAUNCH_MEMORY_KINDS]; /* wherever they are */
+    uint64_t elsewhere;                  /* bytes of them, off the planned nodes */
+    uint64_t huge_own, huge_shared;      /* bytes of them in huge pages */
+    char cpus[LAUNCH_LIST_BYTES];        /* that its threads may use, all together */
+    char nodes[LAUNCH_LIST_BYTES];       /* that those pages are on */
     struct launch_finding findings[LAUNCH_FOUND_KINDS];
     size_t finding_count;
 };
@@ -40,6 +44,7 @@ struct launch_judgement {
 struct launch_segment_pages {
     size_t node;
     uint64_t pages, bytes;
+    uint64_t pool_bytes; /* of bytes, in pools */
 };
 
 /**

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * verify_proc.c - reads status, maps, numa_maps and environ.
+ * verify_proc.c - reads status, maps, numa_maps, smaps and environ.
  *
  * Pages of files are not counted: whoever read a library first has placed it. Nor are pages that
  * were swapped out, which are nowhere, and the zero page, which the kernel does not list.
@@ -69,6 +69,11 @@ int launch_status_parse(const char *text, struct launch_seen_thread *thread_out)
     return rc;
 }
 
+static bool is_pool(const char *file)
+{
+    return strncmp(file + sizeof SEGMENT - 1, "pool", 4) == 0;
+}
+
 /* The process in "/memfd:shmrt-segment-4711 (deleted)", or with an escaped blank; 0: another file.
  */
 static pid_t owner_of(const char *file)
@@ -91,7 +96,7 @@ bool launch_maps_parse(const char *line, struct launch_seen_mapping *mapping_out
         return false;
     *file_out = line + file;
     mapping.owner = owner_of(*file_out);
-    mapping.is_pool = mapping.owner && strncmp(*file_out + sizeof SEGMENT - 1, "pool", 4) == 0;
+    mapping.is_pool = mapping.owner && is_pool(*file_out);
     if (mapping.owner)
         *mapping_out = mapping;
     return mapping.owner != 0;
@@ -101,8 +106,8 @@ static int add_pages(struct launch_seen *seen, const struct launch_seen_pages *m
 {
     struct launch_seen_pages *same = seen->pages;
     const struct launch_seen_pages *end = same + seen->page_count;
-    while (same < end && (same->owner != more->owner || same->node != more->node ||
-                          strcmp(same->policy, more->policy) != 0))
+    while (same < end && (same->memory != more->memory || same->owner != more->owner ||
+                          same->node != more->node || strcmp(same->policy, more->policy) != 0))
         same++;
     if (same < end) {
         same->pages += more->pages;
@@ -143,6 +148,10 @@ int launch_numa_maps_parse(const char *line, struct launch_seen *seen)
     pages.owner = file ? owner_of(file + strlen(" file=")) : 0;
     if (file && !pages.owner)
         return 0;
+    if (pages.owner)
+        pages.memory = is_pool(file + strlen(" file=")) ? LAUNCH_POOL : LAUNCH_SEGMENT;
+    else if (strncmp(at, " stack", strlen(" stack")) == 0)
+        pages.memory = LAUNCH_STACK;
     uint64_t page_bytes = read_page_bytes(at);
     int rc = 0;
     for (const char *word = strstr(at, " N"); word && rc == 0; word = strstr(word + 1, " N")) {
@@ -152,6 +161,39 @@ int launch_numa_maps_parse(const char *line, struct launch_seen *seen)
         rc = add_pages(seen, &pages);
     }
     return rc;
+}
+
+/* Whose memory a line of smaps that begins a mapping speaks of; false: it is no such line. */
+static bool begins_mapping(const char *line, pid_t *owner_out)
+{
+    struct launch_seen_mapping mapping;
+    const char *file;
+    uint64_t begin, end;
+    if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &begin, &end) != 2)
+        return false;
+    if (launch_maps_parse(line, &mapping, &file))
+        *owner_out = mapping.owner;
+    else
+        *owner_out = *file == '/' ? -1 : 0;
+    return true;
+}
+
+int launch_smaps_parse(const char *line, struct launch_seen *seen)
+{
+    static const char *const names[] = {
+        "AnonHugePages:", "ShmemPmdMapped:", "Shared_Hugetlb:", "Private_Hugetlb:"};
+    if (begins_mapping(line, &seen->smaps_owner))
+        return 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        size_t length = strlen(names[i]);
+        uint64_t bytes =
+            strncmp(line, names[i], length) == 0 ? strtoull(line + length, NULL, 10) * 1024 : 0;
+        if (seen->smaps_owner == 0)
+            seen->huge_own += bytes;
+        else if (seen->smaps_owner == seen->pid)
+            seen->huge_shared += bytes;
+    }
+    return 0;
 }
 
 static bool binds_nothing(const char *value)
@@ -314,6 +356,7 @@ int launch_look(const char *proc, struct launch_seen *seen)
     if (rc == -ENOMEM)
         return rc;
     seen->pages_error = rc;
+    (void)see_lines(proc, "smaps", seen, launch_smaps_parse); /* without it, none are huge */
     return 0;
 }
 

@@ -21,9 +21,19 @@ struct launch_seen_thread {
     struct shmrt_bitmap cpus; /* that it may run on */
 };
 
+/** What pages are used for. */
+enum launch_memory {
+    LAUNCH_HEAP,  /* and other anonymous memory, with the stacks of further threads */
+    LAUNCH_STACK, /* of the main thread */
+    LAUNCH_SEGMENT,
+    LAUNCH_POOL,
+    LAUNCH_MEMORY_KINDS,
+};
+
 /** Pages in one kind of memory on one node, under one policy. */
 struct launch_seen_pages {
-    pid_t owner; /* of a segment or pool: the process that made it; 0: heap, stack, anonymous */
+    enum launch_memory memory;
+    pid_t owner;                      /* of a segment or pool: the process that made it; else 0 */
     char policy[LAUNCH_POLICY_BYTES]; /* as the kernel writes it: "bind:0-1" */
     size_t node;
     uint64_t pages, bytes;
@@ -43,10 +53,12 @@ struct launch_seen {
     struct launch_seen_pages *pages;
     struct launch_seen_mapping *mappings;
     size_t thread_count, thread_room, page_count, page_room, mapping_count, mapping_room;
-    uint64_t waited_ns; /* for a CPU, by the main thread, since its start; 0: unknown */
-    bool is_loading;    /* the main thread waits for a disk */
-    uint64_t libraries; /* another number when other files are mapped */
-    int pages_error;    /* of numa_maps: -ENOENT where the kernel has none */
+    uint64_t waited_ns;             /* for a CPU, by the main thread, since its start; 0: unknown */
+    bool is_loading;                /* the main thread waits for a disk */
+    uint64_t libraries;             /* another number when other files are mapped */
+    int pages_error;                /* of numa_maps: -ENOENT where the kernel has none */
+    uint64_t huge_own, huge_shared; /* bytes in huge pages: its own, and of segments it made */
+    pid_t smaps_owner; /* while smaps is read: whose file is mapped; -1: of no concern */
     char binding[LAUNCH_BINDING_BYTES]; /* variables by which OpenMP binds threads; or "" */
 };
 
@@ -61,6 +73,9 @@ bool launch_maps_parse(const char *line, struct launch_seen_mapping *mapping_out
 /** Add what one line of numa_maps counts; files that are no segments are left out. */
 int launch_numa_maps_parse(const char *line, struct launch_seen *seen) SHMRT_WARN_UNUSED;
 
+/** Add what one line of smaps says of huge pages. Lines come in the file's order. */
+int launch_smaps_parse(const char *line, struct launch_seen *seen) SHMRT_WARN_UNUSED;
+
 /** Of @environ, as in /proc: what binds OpenMP's threads, "OMP_PROC_BIND=true OMP_PLACES=cores". */
 void launch_environ_parse(const char *environment, size_t bytes,
                           char binding_out[LAUNCH_BINDING_BYTES]);
@@ -68,7 +83,7 @@ void launch_environ_parse(const char *environment, size_t bytes,
 /** Threads and mapped files of @pid, quick enough to ask often. @seen_out: launch_seen_free(). */
 int launch_glance(const char *proc, pid_t pid, struct launch_seen *seen_out) SHMRT_WARN_UNUSED;
 
-/** Add the pages, for which the kernel walks all page tables of the process. */
+/** Add the pages, for which the kernel walks all page tables of the process twice. */
 int launch_look(const char *proc, struct launch_seen *seen) SHMRT_WARN_UNUSED;
 
 void launch_seen_free(struct launch_seen *seen);

@@ -18,6 +18,7 @@ enum { PAGES_AT_ONCE = 1024, UNKNOWN = -1 };
 struct launch_segment {
     uint64_t inode;
     pid_t owner;
+    bool is_pool;
     size_t pages;
     int16_t *nodes; /* of each page; UNKNOWN: nobody who was asked has touched it */
 };
@@ -39,7 +40,8 @@ static struct launch_segment *find_segment(struct launch_segments *segments,
     }
     struct launch_segment *segment = &segments->list[at];
     if (at == segments->count) {
-        *segment = (struct launch_segment){.inode = mapping->inode, .owner = mapping->owner};
+        *segment = (struct launch_segment){
+            .inode = mapping->inode, .owner = mapping->owner, .is_pool = mapping->is_pool};
         segments->count++;
     }
     if (pages <= segment->pages)
@@ -107,12 +109,13 @@ int launch_segments_add(struct launch_segments *segments, const struct launch_se
 }
 
 static void add_count(struct launch_segment_pages *counts, size_t room, size_t node, uint64_t pages,
-                      uint64_t bytes)
+                      uint64_t bytes, bool is_pool)
 {
     if (node >= room)
         return;
     counts[node].pages += pages;
     counts[node].bytes += bytes;
+    counts[node].pool_bytes += is_pool ? bytes : 0;
 }
 
 static uint64_t maps_bytes(const struct launch_seen *seen)
@@ -142,7 +145,8 @@ static void count_maps(const struct launch_seen *seen, struct launch_segment_pag
     for (size_t i = 0; i < seen->page_count; i++) {
         const struct launch_seen_pages *pages = &seen->pages[i];
         if (pages->owner == seen->pid)
-            add_count(counts, room, pages->node, pages->pages, pages->bytes);
+            add_count(counts, room, pages->node, pages->pages, pages->bytes,
+                      pages->memory == LAUNCH_POOL);
     }
 }
 
@@ -153,7 +157,8 @@ static void count_known(const struct launch_segments *segments, pid_t owner, siz
         const struct launch_segment *segment = &segments->list[i];
         for (size_t page = 0; page < segment->pages && segment->owner == owner; page++)
             if (segment->nodes[page] != UNKNOWN)
-                add_count(counts, room, (size_t)segment->nodes[page], 1, page_bytes);
+                add_count(counts, room, (size_t)segment->nodes[page], 1, page_bytes,
+                          segment->is_pool);
     }
 }
 

@@ -54,7 +54,7 @@ struct launch_watch {
     const char *proc;
     struct launch_watch_listener listener;
     int64_t started_ns, glanced_ns, next_look_ns, next_table_ns;
-    bool is_reported, told_unreadable;
+    bool is_reported, told_unreadable, told_counting;
     struct rank ranks[SHMRT_MAX_RANKS];
     struct crew crews[SHMRT_MAX_RANKS];
 };
@@ -108,13 +108,15 @@ void launch_watch_rank_ended(struct launch_watch *w, int rank)
     w->ranks[rank].pid = 0;
 }
 
-/* The rank that @process descends from, or is; -1: none. */
+/* The rank that @process descends from, or is; -1: none. Each rank leads a session, which keeps
+ * those whose parent has ended. */
 static int rank_of(const struct launch_watch *w, struct launch_process *all, size_t count,
                    const struct launch_process *process)
 {
     for (size_t depth = 0; process && depth < count; depth++) {
         for (size_t i = 0; i < w->plan->rank_count; i++)
-            if (w->ranks[i].pid == process->pid)
+            if (w->ranks[i].pid &&
+                (w->ranks[i].pid == process->pid || w->ranks[i].pid == process->session))
                 return (int)i;
         process = launch_processes_find(all, count, process->parent);
     }
@@ -294,6 +296,38 @@ static void tell_missed(struct launch_watch *w)
     shmrt_bitmap_free(&missed);
 }
 
+/* Whether the kernel moves pages after the threads that use them, and may move some of the plan:
+ * those that no policy holds. */
+static bool is_balanced(const struct launch_watch *w)
+{
+    char path[160];
+    int value = 0;
+    bool is_loose = false;
+    for (size_t i = 0; i < w->plan->rank_count; i++)
+        is_loose = is_loose || w->plan->ranks[i].memory == SHMRT_MEMORY_LOCAL;
+    snprintf(path, sizeof path, "%.128s/sys/kernel/numa_balancing", w->proc);
+    FILE *file = is_loose ? fopen(path, "re") : NULL;
+    bool is_on = file && fscanf(file, "%d", &value) == 1 && value > 0;
+    if (file)
+        fclose(file);
+    return is_on;
+}
+
+/* Once: what the table's numbers are. */
+static void tell_counting(struct launch_watch *w)
+{
+    if (w->told_counting)
+        return;
+    w->told_counting = true;
+    say(w, "counted: pages in memory, of every process of a rank's session or below it; of its "
+           "segment and pool those that a rank has mapped. Not counted: pages that nobody touched "
+           "yet or that are swapped out, files, and processes that left both");
+    if (is_balanced(w))
+        say(w, "kernel.numa_balancing is on: the kernel moves heaps and stacks after the threads "
+               "that use them, as --mem local lets it; --mem bind holds them. Segments and pools "
+               "are bound and stay");
+}
+
 static void tell_table(struct launch_watch *w, int64_t now_ns)
 {
     const struct launch_judgement *judgements[SHMRT_MAX_RANKS];
@@ -309,6 +343,7 @@ static void tell_table(struct launch_watch *w, int64_t now_ns)
         (double)(now_ns - w->started_ns) / 1e9);
     launch_words_table(judgements, w->plan->rank_count, w->first_rank, w->listener.say,
                        w->listener.context);
+    tell_counting(w);
     if (!w->is_reported)
         tell_missed(w);
     if (judged == w->plan->rank_count && findings == 0)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMNS = 8, CELL_BYTES = 24 };
+enum { COLUMNS = 13, CELL_BYTES = LAUNCH_LIST_BYTES };
 
 typedef char cells[COLUMNS][CELL_BYTES];
 
@@ -44,16 +44,25 @@ static void fill(const struct launch_judgement *seen, size_t rank, cells out)
     snprintf(out[0], CELL_BYTES, "%zu", rank);
     if (!seen)
         return;
-    snprintf(out[1], CELL_BYTES, "%zu", seen->processes);
-    snprintf(out[2], CELL_BYTES, "%zu", seen->threads);
-    snprintf(out[3], CELL_BYTES, "%zu", seen->threads_off);
+    snprintf(out[1], CELL_BYTES, "%s", seen->cpus);
+    snprintf(out[3], CELL_BYTES, "%zu", seen->processes);
+    snprintf(out[4], CELL_BYTES, "%zu", seen->threads);
+    snprintf(out[5], CELL_BYTES, "%zu", seen->threads_off);
     for (size_t i = 0; i < seen->finding_count; i++)
         if (seen->findings[i].kind == LAUNCH_FOUND_UNREADABLE)
             return;
-    launch_words_bytes(seen->own_here, out[4], CELL_BYTES);
-    launch_words_bytes(seen->own_elsewhere, out[5], CELL_BYTES);
-    launch_words_bytes(seen->segment_here, out[6], CELL_BYTES);
-    launch_words_bytes(seen->segment_elsewhere, out[7], CELL_BYTES);
+    const uint64_t bytes[] = {
+        seen->bytes[LAUNCH_STACK],
+        seen->bytes[LAUNCH_HEAP],
+        seen->huge_own,
+        seen->bytes[LAUNCH_SEGMENT],
+        seen->bytes[LAUNCH_POOL],
+        seen->huge_shared,
+        seen->elsewhere,
+    };
+    snprintf(out[2], CELL_BYTES, "%s", *seen->nodes ? seen->nodes : "-");
+    for (size_t i = 0; i < sizeof bytes / sizeof bytes[0]; i++)
+        launch_words_bytes(bytes[i], out[6 + i], CELL_BYTES);
 }
 
 static void widen(cells row, size_t widths[COLUMNS])
@@ -77,8 +86,8 @@ static void put(cells row, const size_t widths[COLUMNS],
 void launch_words_table(const struct launch_judgement *const *judgements, size_t count,
                         size_t first, void (*say)(void *context, const char *line), void *context)
 {
-    cells titles = {"rank", "processes", "threads",  "off",
-                    "heap", "elsewhere", "segments", "elsewhere"};
+    cells titles = {"rank", "CPUs",   "nodes",   "processes", "threads", "off",      "stack",
+                    "heap", "(huge)", "segment", "pool",      "(huge)",  "elsewhere"};
     cells row;
     size_t widths[COLUMNS] = {0};
     widen(titles, widths);

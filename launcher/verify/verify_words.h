@@ -18,6 +18,9 @@ void launch_words_set(const struct shmrt_bitmap *set, char *text_out, size_t roo
 
 /**
  * launch_words_table - what was seen, a line a rank below a line of titles
+ *
+ * CPUs its threads may use; nodes its pages are on; amounts in each kind of memory, in brackets
+ * how much of the kinds before it is in huge pages; elsewhere: how much of all is off the plan.
  * @judgements: NULL for a rank that was not looked at
  * @first:      the number of the first of them
  * @say:        takes each line

@@ -109,7 +109,8 @@ static int work_on_nodes_that_are_not_there(struct rank *rank)
     CHECK(comm);
     CHECK(heard.lines == 1 && strstr(heard.last, "SHMRT_NODES"));
     CHECK(shmrt_allreduce(comm, &x, &x, 1, SHMRT_INT64, SHMRT_SUM) == 0 && x == rank->size);
-    CHECK(shmrt_comm_verify(comm, &proof) == 0 && !proof.segment.bound && proof.segment.pages_on_node == 0);
+    CHECK(shmrt_comm_verify(comm, &proof) == 0 && !proof.segment.bound &&
+          proof.segment.pages_on_node == 0);
     shmrt_comm_destroy(comm);
     return 0;
 }

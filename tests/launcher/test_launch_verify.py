@@ -3,6 +3,7 @@
 
 import errno
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -35,6 +36,8 @@ CLEAN = "all threads and pages are where the plan says"
 class Verified:
     """A job under --verify, and what is said about it."""
 
+    COLUMNS = "rank cpus nodes processes threads off stack heap huge_own segment pool huge_shared elsewhere".split()
+
     def __init__(self, launcher, *words, **options):
         self.folder = launcher.folder
         self.process = launcher.start("--verify", *words, **options)
@@ -51,10 +54,10 @@ class Verified:
         self.limit.cancel()
         raise AssertionError(f"{words!r} is not in {self.lines}")
 
-    def table(self) -> list[list[str]]:
-        at = next(i for i, line in enumerate(self.lines) if "rank  processes" in line)
-        rows = [line.replace("shm-launch:", "").split() for line in self.lines[at + 1 :]]
-        return [row for row in rows if row[0].isdigit()]
+    def table(self) -> list[dict[str, str]]:
+        at = next(i for i, line in enumerate(self.lines) if "processes  threads" in line)
+        rows = [re.split(r"  +", line.replace("shm-launch:", "").strip()) for line in self.lines[at + 1 :]]
+        return [dict(zip(self.COLUMNS, row, strict=True)) for row in rows if row[0].isdigit()]
 
     def end(self) -> int:
         (self.folder / "end").touch()
@@ -68,8 +71,14 @@ def test_a_clean_job(launcher):
     job = Verified(launcher, "-n", "2", *launcher.python(PROGRAM))
     job.until(CLEAN)
     rows = job.table()
-    assert [row[:4] for row in rows] == [["0", "1", "1", "0"], ["1", "1", "1", "0"]]
-    assert all(row[-3:] == ["512", "KiB", "0"] for row in rows)
+    assert [(row["rank"], row["processes"], row["threads"], row["off"]) for row in rows] == [
+        ("0", "1", "1", "0"),
+        ("1", "1", "1", "0"),
+    ]
+    for row in rows:
+        assert (row["segment"], row["pool"], row["elsewhere"]) == ("512 KiB", "0", "0")
+        assert row["nodes"] != "-" and row["stack"].endswith("KiB") and row["heap"] != "0"
+    assert sum("counted: pages in memory" in line for line in job.lines) == 1
     assert job.end() == 7
     assert not [line for line in job.lines if "planned" in line]
 
@@ -78,7 +87,7 @@ def test_a_clean_job(launcher):
 def test_where_pages_cannot_be_asked_for_one_by_one(launcher):
     job = Verified(launcher, "-n", "2", *launcher.python(PROGRAM), preexec_fn=forbidding("move_pages", errno.EPERM))
     job.until(CLEAN)
-    assert all(row[-3:] == ["512", "KiB", "0"] for row in job.table())
+    assert all((row["segment"], row["elsewhere"]) == ("512 KiB", "0") for row in job.table())
     assert job.end() == 7
 
 
@@ -99,10 +108,23 @@ def test_what_a_rank_starts_is_looked_at_too(launcher):
     job = Verified(launcher, "-n", "1", "--strict", "--", "sh", "-c", script)
     line = job.until("rank 0: 1 thread may run only on a part of the planned CPUs")
     assert f"on {first}; " in line and "sleep" in line
-    assert job.table()[0][1:4] == ["2", "2", "1"]
+    row = job.table()[0]
+    assert (row["processes"], row["threads"], row["off"]) == ("2", "2", "1")
     job.until("rank 0")
     assert job.end() == 125
     assert "not where the plan says, and --strict forbids that" in job.lines[-1]
+
+
+@needs_two_cpus
+def test_what_has_lost_its_parent_is_looked_at_too(launcher):
+    """The keeper has become its parent, but it is in the rank's session still."""
+    first = min(os.sched_getaffinity(0))
+    script = f"(taskset -c {first} sleep 600 &) ; exec sleep 600"
+    job = Verified(launcher, "-n", "1", "--strict", "--", "sh", "-c", script)
+    line = job.until("rank 0: 1 thread may run only on a part of the planned CPUs")
+    assert f"on {first}; " in line and "sleep" in line
+    assert job.table()[0]["processes"] == "2"
+    assert job.end() == 125
 
 
 @needs_two_cpus

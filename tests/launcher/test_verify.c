@@ -111,15 +111,55 @@ static void numa_maps_are_counted_by_node_policy_and_owner(void **state)
     struct launch_seen seen = {0};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         assert_int_equal(launch_numa_maps_parse(lines[i], &seen), 0);
-    assert_int_equal(pages_of(&seen, 0, "bind:0", 0)->pages, 5 + 3 + 1 + 1);
-    assert_int_equal(pages_of(&seen, 0, "bind:0", 0)->bytes, (UINT64_C(1) << 30) + 9 * 4096);
+    assert_int_equal(pages_of(&seen, 0, "bind:0", 0)->pages, 5 + 1 + 1);
+    assert_int_equal(pages_of(&seen, 0, "bind:0", 0)->bytes, (UINT64_C(1) << 30) + 6 * 4096);
     assert_int_equal(pages_of(&seen, 1, "bind:0", 0)->bytes, 2 * 4096 + 4 * (2 << 20));
     assert_int_equal(pages_of(&seen, 1, "prefer (many):0-1", 0)->pages, 6);
     assert_int_equal(pages_of(&seen, 1, "weighted interleave:0-1", 0)->pages, 1);
     assert_int_equal(pages_of(&seen, 1, "bind:1", 4711)->pages, 8);
-    assert_int_equal(seen.page_count, 6);
+    assert_int_equal(seen.page_count, 7);
+    assert_int_equal(seen.pages[2].memory, LAUNCH_STACK);
+    assert_int_equal(seen.pages[2].pages, 3);
+    assert_int_equal(pages_of(&seen, 1, "bind:1", 4711)->memory, LAUNCH_SEGMENT);
+    assert_int_equal(
+        launch_numa_maps_parse("7f60 bind:1 file=/memfd:shmrt-pool-4711\\040(deleted) huge dirty=4 "
+                               "N1=4 kernelpagesize_kB=2048",
+                               &seen),
+        0);
+    assert_int_equal(seen.pages[7].memory, LAUNCH_POOL);
+    assert_int_equal(seen.pages[7].bytes, 8 << 20);
     assert_int_equal(launch_numa_maps_parse("nothing", &seen), -EINVAL);
     launch_seen_free(&seen);
+}
+
+static void smaps_tell_huge_pages_of_own_memory_and_own_segments(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "7f0000000000-7f0000800000 rw-p 00000000 00:00 0 ",
+        "KernelPageSize:        4 kB",
+        "AnonHugePages:      4096 kB",
+        "ShmemPmdMapped:        0 kB",
+        "Private_Hugetlb:    2048 kB",
+        "7f0001000000-7f0001800000 rw-s 00000000 00:01 9   /memfd:shmrt-segment-4711 (deleted)",
+        "ShmemPmdMapped:     8192 kB",
+        "VmFlags: rd wr sh mr mw me ms",
+        "7f0002000000-7f0002800000 rw-s 00000000 00:01 8   /memfd:shmrt-segment-4712 (deleted)",
+        "ShmemPmdMapped:     8192 kB",
+        "7f0003000000-7f0003800000 rw-s 00000000 00:01 7   /memfd:shmrt-pool-4711 (deleted)",
+        "Shared_Hugetlb:     6144 kB",
+        "7f0004000000-7f0004800000 r-xp 00000000 08:01 77  /usr/lib/libtorch.so",
+        "AnonHugePages:      2048 kB",
+        "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]",
+        "AnonHugePages:         0 kB",
+        "55d000000000-55d000200000 rw-p 00000000 00:00 0  [heap]",
+        "AnonHugePages:      1024 kB",
+    };
+    struct launch_seen seen = {.pid = 4711};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        assert_int_equal(launch_smaps_parse(lines[i], &seen), 0);
+    assert_int_equal(seen.huge_own, (4096 + 2048 + 1024) << 10);
+    assert_int_equal(seen.huge_shared, (8192 + 6144) << 10);
 }
 
 static void variables_that_bind_openmp_are_found(void **state)
@@ -165,8 +205,12 @@ static void expect(const struct shmrt_plan_rank *rank, const char *cpus, size_t 
     launch_judge(rank, 3, &seen, 1, &segment, 1, &judgement);
     shmrt_bitmap_free(&thread.cpus);
     assert_int_equal(judgement.finding_count, words != NULL);
-    assert_int_equal(judgement.own_here + judgement.own_elsewhere, 40960);
-    assert_int_equal(judgement.segment_here + judgement.segment_elsewhere, 8192);
+    assert_int_equal(judgement.bytes[LAUNCH_HEAP], 40960);
+    assert_int_equal(judgement.bytes[LAUNCH_SEGMENT], 8192);
+    assert_int_equal(judgement.elsewhere, (kind == LAUNCH_FOUND_OWN       ? 40960
+                                           : kind == LAUNCH_FOUND_SEGMENT ? 8192
+                                                                          : 0));
+    assert_string_equal(judgement.cpus, cpus);
     if (!words)
         return;
     assert_int_equal(judgement.findings[0].kind, kind);
@@ -368,16 +412,22 @@ static void put_thread(const struct tree *tree, int pid, int tid, const char *cp
 /* No process has such numbers: what asks the kernel itself for these gets no answer. */
 enum { FIRST = 2000000001, SECOND = 2000000002, CHILD = 2000000003 };
 
+static void put_stat(const struct tree *tree, int pid, int parent, int session)
+{
+    char text[160];
+    snprintf(text, sizeof text, "%d (py) thon) S %d %d %d 0", pid, parent, pid, session);
+    put(tree, pid, "stat", text);
+}
+
 static void put_process(const struct tree *tree, int pid, int parent, const char *cpus,
                         const char *numa_maps)
 {
-    char path[160], text[160];
+    char path[160];
     snprintf(path, sizeof path, "%s/%d", tree->proc, pid);
     assert_int_equal(mkdir(path, 0700), 0);
     snprintf(path, sizeof path, "%s/%d/task", tree->proc, pid);
     assert_int_equal(mkdir(path, 0700), 0);
-    snprintf(text, sizeof text, "%d (py) thon) S %d 0", pid, parent);
-    put(tree, pid, "stat", text);
+    put_stat(tree, pid, parent, pid);
     put(tree, pid, "maps", "7f0-7ff r--p 00000000 08:01 77 /usr/lib/libc.so\n");
     put(tree, pid, "environ", "");
     if (numa_maps)
@@ -452,12 +502,17 @@ static void a_settled_job_is_told_of_once(void **state)
     step_until(tree, &now_ns, 3000);
     assert_true(was_told(tree, "--verify: 2 ranks"));
     assert_true(was_told(tree, "all threads and pages are where the plan says"));
-    assert_string_equal(tree->lines[1],
-                        "rank  processes  threads  off   heap  elsewhere  segments  elsewhere");
-    assert_string_equal(tree->lines[3],
-                        "   1          1        1    0  8 KiB          0         0          0");
+    assert_string_equal(
+        tree->lines[1],
+        "rank  CPUs  nodes  processes  threads  off  stack   heap  (huge)  segment  "
+        "pool  (huge)  elsewhere");
+    assert_string_equal(
+        tree->lines[3],
+        "   1   4-7      1          1        1    0      0  8 KiB       0        0  "
+        "   0       0          0");
+    assert_true(was_told(tree, "counted: pages in memory"));
     step_until(tree, &now_ns, 100000);
-    assert_int_equal(tree->line_count, 5);
+    assert_int_equal(tree->line_count, 6);
     assert_int_equal(tree->breaches, 0);
 }
 
@@ -467,7 +522,7 @@ static void what_changes_later_is_told(void **state)
     int64_t now_ns = 1;
     start_both(tree);
     step_until(tree, &now_ns, 3000);
-    assert_int_equal(tree->line_count, 5);
+    assert_int_equal(tree->line_count, 6);
     put_thread(tree, SECOND, SECOND + 1000, "4");
     put(tree, SECOND, "environ", "OMP_PROC_BIND=true");
     put(tree, FIRST, "numa_maps", "5600 bind:0 heap anon=2 N0=1 N1=1 kernelpagesize_kB=4\n");
@@ -475,7 +530,7 @@ static void what_changes_later_is_told(void **state)
     assert_true(was_told(tree, "rank 1: 1 thread may run only on a part of the planned CPUs 4-7"));
     assert_true(was_told(tree, "on node 1 (policy bind:0), planned 0"));
     assert_int_equal(tree->breaches, 2);
-    assert_int_equal(tree->line_count, 7);
+    assert_int_equal(tree->line_count, 8);
 }
 
 static void what_is_mapped_later_gives_the_table_again(void **state)
@@ -484,17 +539,19 @@ static void what_is_mapped_later_gives_the_table_again(void **state)
     int64_t now_ns = 1;
     start_both(tree);
     step_until(tree, &now_ns, 3000);
-    assert_int_equal(tree->line_count, 5);
+    assert_int_equal(tree->line_count, 6);
     put(tree, FIRST, "maps", "7f0-7ff r--p 00000000 08:01 78 /srv/weights.safetensors\n");
     put_thread(tree, FIRST, FIRST + 1000, "0-4");
     step_until(tree, &now_ns, 9000);
-    assert_int_equal(tree->line_count, 10);
-    assert_string_equal(tree->lines[7],
-                        "   0          1        2    1  8 KiB          0         0          0");
+    assert_int_equal(tree->line_count, 11);
+    assert_string_equal(
+        tree->lines[8],
+        "   0   0-4      0          1        2    1      0  8 KiB       0        0  "
+        "   0       0          0");
     assert_true(was_told(tree, "rank 0: 1 thread may run on CPUs outside of the planned 0-3"));
     put(tree, FIRST, "maps", "7f0-7ff r--p 00000000 08:01 79 /usr/lib/liblate.so\n");
     step_until(tree, &now_ns, 9500);
-    assert_int_equal(tree->line_count, 10);
+    assert_int_equal(tree->line_count, 11);
 }
 
 /* It gets a tenth of a CPU, so a second of its own takes ten of ours. */
@@ -512,7 +569,7 @@ static void a_rank_that_waits_for_a_cpu_is_not_settled(void **state)
         if (now_ns < INT64_C(9000000000))
             assert_int_equal(tree->line_count, 0);
     }
-    assert_int_equal(tree->line_count, 5);
+    assert_int_equal(tree->line_count, 6);
 }
 
 static void a_rank_that_waits_for_a_disk_is_not_settled(void **state)
@@ -526,7 +583,7 @@ static void a_rank_that_waits_for_a_disk_is_not_settled(void **state)
     assert_int_equal(tree->line_count, 0);
     put_thread(tree, SECOND, SECOND, "4-7");
     step_until(tree, &now_ns, 7000);
-    assert_int_equal(tree->line_count, 5);
+    assert_int_equal(tree->line_count, 6);
 }
 
 static void children_and_segments_count_with_their_rank(void **state)
@@ -541,14 +598,73 @@ static void children_and_segments_count_with_their_rank(void **state)
     put(tree, FIRST, "numa_maps",
         "7f0000000000 bind:0 file=/memfd:shmrt-segment-2000000001\\040(deleted) N0=1 N1=3\n"
         "7f0000010000 bind:1 file=/memfd:shmrt-segment-2000000002\\040(deleted) N1=4\n");
+    put(tree, FIRST, "smaps",
+        "7f0000000000-7f0000004000 rw-s 0 00:01 9 /memfd:shmrt-segment-2000000001 (deleted)\n"
+        "ShmemPmdMapped:       12 kB\n"
+        "7f0000010000-7f0000014000 rw-s 0 00:01 8 /memfd:shmrt-segment-2000000002 (deleted)\n"
+        "ShmemPmdMapped:       16 kB\n");
+    put(tree, CHILD, "smaps", "5600-5700 rw-p 0 00:00 0 [heap]\nAnonHugePages: 2048 kB\n");
     step_until(tree, &now_ns, 3000);
     assert_true(was_told(tree, "python 2000000003 on 0-7"));
     assert_true(
         was_told(tree, "rank 0: its shared segment or pool has 3 pages (12 KiB) on node 1"));
     assert_string_equal(tree->lines[2],
-                        "   0          1        1    0       0          0     4 KiB     12 KiB");
+                        "   0   0-3    0-1          1        1    0      0       0        0   16 "
+                        "KiB     0  12 KiB     12 KiB");
     assert_string_equal(tree->lines[3],
-                        "   1          2        2    1  16 KiB          0         0          0");
+                        "   1   0-7      1          2        2    1      0  16 KiB  2.0 MiB       "
+                        " 0     0       0          0");
+}
+
+/* Its parent has ended, so it is the keeper's child now, but it is in its rank's session still. */
+static void what_lost_its_parent_counts_by_its_session(void **state)
+{
+    struct tree *tree = *state;
+    int64_t now_ns = 1;
+    start_both(tree);
+    put_process(tree, CHILD, 1, "0-7", "5600 bind:1 heap anon=2 N1=2 kernelpagesize_kB=4\n");
+    put_stat(tree, CHILD, 1, SECOND);
+    step_until(tree, &now_ns, 3000);
+    assert_true(was_told(tree,
+                         "rank 1: 1 thread may run on CPUs outside of the planned 4-7: python "
+                         "2000000003 on 0-7"));
+}
+
+static void say_that_pages_are_balanced(struct tree *tree)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/sys", tree->proc);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/sys/kernel", tree->proc);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/sys/kernel/numa_balancing", tree->proc);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("1\n", file);
+    fclose(file);
+}
+
+static void balancing_is_told_where_no_policy_holds_pages(void **state)
+{
+    struct tree *tree = *state;
+    int64_t now_ns = 1;
+    say_that_pages_are_balanced(tree);
+    tree->ranks[1].memory = SHMRT_MEMORY_LOCAL;
+    start_both(tree);
+    step_until(tree, &now_ns, 3000);
+    assert_true(was_told(tree, "kernel.numa_balancing is on"));
+    assert_true(was_told(tree, "all threads and pages are where the plan says"));
+}
+
+static void balancing_is_no_matter_where_all_is_bound(void **state)
+{
+    struct tree *tree = *state;
+    int64_t now_ns = 1;
+    say_that_pages_are_balanced(tree);
+    start_both(tree);
+    step_until(tree, &now_ns, 3000);
+    assert_int_equal(tree->line_count, 6);
+    assert_false(was_told(tree, "kernel.numa_balancing is on"));
 }
 
 static void a_kernel_without_numa_is_told_once(void **state)
@@ -563,7 +679,8 @@ static void a_kernel_without_numa_is_told_once(void **state)
     assert_true(was_told(tree, "no numa_maps"));
     assert_false(was_told(tree, "where the plan says"));
     assert_string_equal(tree->lines[2],
-                        "   0          1        1    0     -          -         -          -");
+                        "   0   0-3      -          1        1    0      -     -       -        -  "
+                        "   -       -          -");
     assert_int_equal(tree->breaches, 0);
 }
 
@@ -611,8 +728,10 @@ static void ranks_of_the_second_machine_have_their_own_numbers(void **state)
     step_until(tree, &now_ns, 500);
     launch_watch_rank_ended(tree->watch, 0);
     step_until(tree, &now_ns, 3000);
-    assert_string_equal(tree->lines[2],
-                        " 126          -        -    -      -          -         -          -");
+    assert_string_equal(
+        tree->lines[2],
+        " 126     -      -          -        -    -      -      -       -        -  "
+        "   -       -          -");
     assert_true(was_told(tree, "--verify: rank 126 ended before the look"));
     assert_true(was_told(tree, "rank 127: 1 thread may run on CPUs outside of the planned 4-7"));
     assert_int_equal(tree->breaches, 1);
@@ -640,7 +759,7 @@ static void a_rank_that_starts_again_is_looked_at_again(void **state)
     int64_t now_ns = 1;
     start_both(tree);
     step_until(tree, &now_ns, 3000);
-    assert_int_equal(tree->line_count, 5);
+    assert_int_equal(tree->line_count, 6);
     launch_watch_rank_ended(tree->watch, 0);
     launch_watch_rank_ended(tree->watch, 1);
     put_process(tree, CHILD, 1, "0-7", "5600 bind:0 heap N0=2\n");
@@ -649,7 +768,7 @@ static void a_rank_that_starts_again_is_looked_at_again(void **state)
     step_until(tree, &now_ns, 9000);
     assert_true(was_told(tree, "rank 0: 1 thread may run on CPUs outside of the planned 0-3"));
     assert_int_equal(tree->breaches, 1);
-    assert_int_equal(tree->line_count, 10); /* a table of its own */
+    assert_int_equal(tree->line_count, 11); /* a table of its own */
 }
 
 #define TREE_TEST(test) cmocka_unit_test_setup_teardown(test, plant, fell)
@@ -660,6 +779,7 @@ int main(void)
         cmocka_unit_test(a_status_names_the_thread_and_its_cpus),
         cmocka_unit_test(maps_show_segments_and_pools),
         cmocka_unit_test(numa_maps_are_counted_by_node_policy_and_owner),
+        cmocka_unit_test(smaps_tell_huge_pages_of_own_memory_and_own_segments),
         cmocka_unit_test(variables_that_bind_openmp_are_found),
         cmocka_unit_test(threads_are_held_against_the_plan),
         cmocka_unit_test(pages_are_held_against_the_plan),
@@ -673,6 +793,9 @@ int main(void)
         TREE_TEST(a_rank_that_waits_for_a_cpu_is_not_settled),
         TREE_TEST(a_rank_that_waits_for_a_disk_is_not_settled),
         TREE_TEST(children_and_segments_count_with_their_rank),
+        TREE_TEST(what_lost_its_parent_counts_by_its_session),
+        TREE_TEST(balancing_is_told_where_no_policy_holds_pages),
+        TREE_TEST(balancing_is_no_matter_where_all_is_bound),
         TREE_TEST(a_kernel_without_numa_is_told_once),
         TREE_TEST(ranks_that_were_too_quick_are_named),
         TREE_TEST(a_job_that_was_too_quick_is_named),
