@@ -162,6 +162,24 @@ static void add_moved(struct text *text, const struct placement *placement)
               "communicator again\n");
 }
 
+/* "0-3 | 4-7", and what that means for sums; nothing where all ranks are near each other. */
+static void add_groups(struct text *text, const struct shmrt_group *group)
+{
+    const struct shmrt_order *order = &group->order;
+    if (order->groups < 2)
+        return;
+    for (int g = 0; g < order->groups; g++) {
+        uint64_t ranks = 0;
+        char list[256];
+        for (int place = order->begin[g]; place < order->begin[g + 1]; place++)
+            ranks |= UINT64_C(1) << order->rank_at[place];
+        shmrt_list_format(&ranks, SHMRT_MAX_RANKS, list, sizeof list);
+        add(text, "%s%s", g ? " | " : "  groups    ranks ", list);
+    }
+    add(text, group->sum_order.groups > 1 ? "; sums go group by group\n"
+                                          : "; sums go in the order of ranks\n");
+}
+
 size_t shmrt_comm_report(struct shmrt_comm *comm, char *buffer, size_t bytes)
 {
     struct text text = {buffer, bytes, 0};
@@ -185,6 +203,7 @@ size_t shmrt_comm_report(struct shmrt_comm *comm, char *buffer, size_t bytes)
     add(&text, "\n");
     add_pool(&text, comm, &placement);
     add_moved(&text, &placement);
+    add_groups(&text, &comm->group);
     add(&text, "  tuning    %s\n", tuning);
     return text.length;
 }

@@ -102,6 +102,35 @@ static void rank_order_can_be_forced(void **state)
     expect_sum("groups=0-1/2-3", "sum_order=rank", 3);
 }
 
+static int reports(struct rank *rank)
+{
+    struct shmrt_error error;
+    struct shmrt_comm *comm = rank_comm(rank, &error);
+    char text[4096];
+    CHECK(comm);
+    CHECK(shmrt_comm_report(comm, text, sizeof text) < sizeof text);
+    CHECK(strstr(text, rank->arg));
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void the_report_tells_the_groups(void **state)
+{
+    (void)state;
+    char by_group[] = "groups    ranks 0,2 | 1,3; sums go group by group\n";
+    char by_rank[] = "groups    ranks 0,2 | 1,3; sums go in the order of ranks\n";
+    const char *settings[] = {"groups=1,3/0,2", NULL, NULL};
+    struct ranks_run run = {.kind = RANKS_PROCESSES,
+                            .size = RANKS,
+                            .settings = settings,
+                            .body = reports,
+                            .arg = by_group};
+    ranks_run_well(&run);
+    settings[1] = "sum_order=rank";
+    run.arg = by_rank;
+    ranks_run_well(&run);
+}
+
 static void wrong_settings_are_refused(void **state)
 {
     (void)state;
@@ -190,6 +219,7 @@ int main(void)
         cmocka_unit_test(within_groups_first),
         cmocka_unit_test(groups_go_by_their_lowest_rank),
         cmocka_unit_test(rank_order_can_be_forced),
+        cmocka_unit_test(the_report_tells_the_groups),
         cmocka_unit_test(wrong_settings_are_refused),
         cmocka_unit_test(flat_ways_move_what_they_must),
     };
