@@ -5,11 +5,16 @@
 
 #include "base/mempolicy.h"
 
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CPUS_MOST = 65536, LIST_BYTES = 4096 };
+
+/* Farther than any distance that firmware tells, which is a byte. */
+enum { NO_CPUS = 256 };
 
 #define NODE_FOLDER "/sys/devices/system/node/"
 
@@ -20,12 +25,17 @@ struct mask {
     unsigned long words[MASK_BITS / MASK_WORD_BITS];
 };
 
+static void mask_add(struct mask *mask, size_t node)
+{
+    mask->words[node / MASK_WORD_BITS] |= 1UL << (node % MASK_WORD_BITS);
+}
+
 static struct mask mask_of(const struct shmrt_nodeset *nodes)
 {
     struct mask mask = {{0}};
     for (int node = 0; node < MASK_BITS; node++)
         if (shmrt_nodeset_has(nodes, node))
-            mask.words[node / MASK_WORD_BITS] |= 1UL << (node % MASK_WORD_BITS);
+            mask_add(&mask, (size_t)node);
     return mask;
 }
 
@@ -63,39 +73,111 @@ static bool node_has_any(size_t node, const cpu_set_t *own)
     return false;
 }
 
+/* A list of nodes in NODE_FOLDER. */
+static bool read_nodes(const char *name, struct mask *out)
+{
+    char path[64], list[LIST_BYTES];
+    size_t first, last;
+    *out = (struct mask){{0}};
+    snprintf(path, sizeof path, NODE_FOLDER "%s", name);
+    if (!read_list(path, list))
+        return false;
+    for (const char *at = list; at && *at;) {
+        at = shmrt_list_next(at, MASK_BITS - 1, &first, &last);
+        for (size_t node = first; at && node <= last; node++)
+            mask_add(out, node);
+    }
+    return true;
+}
+
 /* Nodes with memory, as /sys lists them, of which the cpuset has some. Where a container may not
  * ask for its cpuset, all of them: it will be told when it binds. */
-static int find_allowed(char list_out[LIST_BYTES], struct mask *allowed_out)
+static int find_allowed(struct mask *out)
 {
-    int rc =
-        shmrt_sys_get_mempolicy(NULL, allowed_out->words, MASK_BITS + 1, NULL, MPOL_F_MEMS_ALLOWED);
-    if (!read_list(NODE_FOLDER "has_memory", list_out))
+    struct mask allowed = {{0}};
+    int rc = shmrt_sys_get_mempolicy(NULL, allowed.words, MASK_BITS + 1, NULL, MPOL_F_MEMS_ALLOWED);
+    if (!read_nodes("has_memory", out))
         return rc == -ENOSYS ? -ENOSYS : -ENOENT;
-    if (rc)
-        memset(allowed_out, 0xff, sizeof *allowed_out);
+    for (size_t i = 0; rc == 0 && i < sizeof out->words / sizeof out->words[0]; i++)
+        out->words[i] &= allowed.words[i];
     return 0;
+}
+
+/* Where memory may be taken, and the CPUs that the calling thread may run on. */
+struct choice {
+    struct mask allowed;
+    unsigned long cpus[CPUS_MOST / MASK_WORD_BITS];
+};
+
+static int look(struct choice *out)
+{
+    *out = (struct choice){0};
+    int rc = find_allowed(&out->allowed);
+    if (rc == 0 && sched_getaffinity(0, sizeof out->cpus, (cpu_set_t *)out->cpus))
+        rc = -errno;
+    return rc;
 }
 
 int shmrt_bind_own_nodes(struct shmrt_nodeset *out)
 {
-    unsigned long own[CPUS_MOST / MASK_WORD_BITS] = {0};
-    struct mask allowed = {{0}};
-    char list[LIST_BYTES];
-    size_t first, last;
+    struct choice choice;
     bool found = false;
     *out = (struct shmrt_nodeset){0};
-    int rc = find_allowed(list, &allowed);
-    if (rc == 0 && sched_getaffinity(0, sizeof own, (cpu_set_t *)own))
-        rc = -errno;
-    for (const char *at = list; rc == 0 && at && *at;) {
-        at = shmrt_list_next(at, SHMRT_NODES_MAX - 1, &first, &last);
-        for (size_t node = first; at && node <= last; node++)
-            if (mask_has(&allowed, node) && node_has_any(node, (const cpu_set_t *)own)) {
-                shmrt_nodeset_add(out, node);
-                found = true;
-            }
-    }
+    int rc = look(&choice);
+    for (size_t node = 0; rc == 0 && node < MASK_BITS; node++)
+        if (mask_has(&choice.allowed, node) && node_has_any(node, (const cpu_set_t *)choice.cpus)) {
+            shmrt_nodeset_add(out, node);
+            found = true;
+        }
     return rc ? rc : found ? 0 : -ENODEV;
+}
+
+/* The distances from a node to all that are online, in their order; false when /sys has none. */
+static bool read_distances(size_t from, const struct mask *online, unsigned long out[MASK_BITS])
+{
+    char path[64], row[LIST_BYTES], *end;
+    snprintf(path, sizeof path, NODE_FOLDER "node%zu/distance", from);
+    if (!read_list(path, row))
+        return false;
+    const char *at = row;
+    for (size_t node = 0; node < MASK_BITS; node++) {
+        out[node] = mask_has(online, node) ? strtoul(at, &end, 10) : 0;
+        if (mask_has(online, node) && end == at)
+            return false;
+        at = mask_has(online, node) ? end : at;
+    }
+    return true;
+}
+
+int shmrt_bind_nearest_node(struct shmrt_nodeset *out)
+{
+    struct choice choice;
+    struct mask online, with_cpus;
+    unsigned long distances[MASK_BITS], nearest = ULONG_MAX;
+    size_t from = 0, best = MASK_BITS;
+    *out = (struct shmrt_nodeset){0};
+    int rc = look(&choice);
+    if (rc)
+        return rc;
+    if (!read_nodes("online", &online) || !read_nodes("has_cpu", &with_cpus))
+        return -ENOENT;
+    while (from < MASK_BITS &&
+           !(mask_has(&online, from) && node_has_any(from, (const cpu_set_t *)choice.cpus)))
+        from++;
+    if (from == MASK_BITS || !read_distances(from, &online, distances))
+        return -ENODEV;
+    for (size_t node = 0; node < MASK_BITS; node++) {
+        if (!mask_has(&online, node) || !mask_has(&choice.allowed, node))
+            continue;
+        /* Memory without CPUs may be of a slower kind. */
+        unsigned long distance = distances[node] + (mask_has(&with_cpus, node) ? 0 : NO_CPUS);
+        best = distance < nearest ? node : best;
+        nearest = distance < nearest ? distance : nearest;
+    }
+    if (best == MASK_BITS)
+        return -ENODEV;
+    shmrt_nodeset_add(out, best);
+    return 0;
 }
 
 int shmrt_bind_memory(void *base, size_t bytes, const struct shmrt_nodeset *nodes)

@@ -15,6 +15,14 @@
 int shmrt_bind_own_nodes(struct shmrt_nodeset *out) SHMRT_WARN_UNUSED;
 
 /**
+ * shmrt_bind_nearest_node - for -ENODEV of shmrt_bind_own_nodes: the node next to those of the CPUs
+ * where memory may be taken; one without CPUs only if there is no other
+ *
+ * Return: as shmrt_bind_own_nodes().
+ */
+int shmrt_bind_nearest_node(struct shmrt_nodeset *out) SHMRT_WARN_UNUSED;
+
+/**
  * shmrt_bind_memory - future pages of [base, base + bytes) come from @nodes only
  *
  * Has to come before the first page is taken: later, mbind leaves shared pages where they are.

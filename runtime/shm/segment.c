@@ -34,6 +34,13 @@ static bool find_nodes(struct shmrt_segment *segment, const struct shmrt_options
         segment->nodes = options->nodes;
         rc = 0;
     }
+    if (rc == -ENODEV && options->bind && shmrt_bind_nearest_node(&segment->nodes) == 0) {
+        shmrt_log(logger, SHMRT_LOG_WARNING,
+                  "none of the NUMA nodes of this rank's CPUs has memory that it may use: its "
+                  "shared memory comes from node %s, the nearest; SHMRT_NODES can name another",
+                  shmrt_nodeset_text(&segment->nodes).text);
+        return true;
+    }
     /* A kernel without NUMA places nothing badly. */
     if (rc && rc != -ENOSYS && options->bind)
         shmrt_log(logger, SHMRT_LOG_WARNING,
