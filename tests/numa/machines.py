@@ -56,4 +56,13 @@ MACHINES = (
         tuple((f"{2 * node}-{2 * node + 1}", 512) for node in range(6)),
         two_sockets(3, 12, 21),
     ),
+    # Nodes 1 and 3 get memory only when it is brought online; node 1 has CPUs all the same.
+    Machine(
+        "odd",
+        "6,sockets=3,cores=2,threads=1",
+        (("0-1", 512), ("2-3", 0), ("4-5", 512), ("", 0)),
+        {(0, 1): 20, (0, 2): 30, (0, 3): 30, (1, 2): 15, (1, 3): 30, (2, 3): 20},
+        "memhp_default_state=offline",
+        hotplug_nodes=(1, 3),
+    ),
 )

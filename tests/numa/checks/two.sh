@@ -34,7 +34,9 @@ group() {
 }
 group first 0-1 0
 group second 2-3 1
+group far 2-3 0
 check cpusets torchrun "0 1" "group:first group:second"
+check cpuset_without_own_memory torchrun "0 0" "group:first group:far"
 move_task() {
     pid_of 0 >/sys/fs/cgroup/second/cgroup.procs
 }
