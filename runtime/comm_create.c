@@ -236,6 +236,7 @@ static void fill_tuning(struct shmrt_comm *comm, const struct shmrt_hello *mine)
         .oneshot_max_bytes = oneshot < layout->small_bytes ? oneshot : layout->small_bytes,
         .exchange_max_bytes = (size_t)first->tuning[1],
         .lane_bytes = (size_t)first->tuning[2] ? (size_t)first->tuning[2] : 1,
+        .hierarchy_min_bytes = (size_t)first->tuning[3],
         .chunk_bytes = layout->chunk_bytes,
     };
 }
@@ -271,6 +272,7 @@ static int choose_tuning(struct shmrt_comm *comm, struct shmrt_hello *mine,
     mine->tuning[0] = tuning.oneshot_max_bytes;
     mine->tuning[1] = tuning.exchange_max_bytes;
     mine->tuning[2] = tuning.lane_bytes;
+    mine->tuning[3] = tuning.hierarchy_min_bytes;
     return 0;
 }
 

@@ -20,6 +20,7 @@
 enum {
     DEFAULT_ONESHOT = 16 * 1024,
     DEFAULT_LANE = 32 * 1024,
+    DEFAULT_HIERARCHY = 1024 * 1024,
     FIRST_BYTES = 4 * 1024,
     SIZES = 9, /* 4 KiB to 1 MiB, doubling */
     SAMPLES = 5,
@@ -48,6 +49,8 @@ static void apply_settings(const struct shmrt_comm *comm, struct shmrt_tuning *t
         tuning->oneshot_max_bytes = options->oneshot_max_bytes;
     if (options->exchange_max_bytes != SHMRT_AUTO)
         tuning->exchange_max_bytes = options->exchange_max_bytes;
+    if (options->hierarchy_min_bytes != SHMRT_AUTO)
+        tuning->hierarchy_min_bytes = options->hierarchy_min_bytes;
     if (options->lane_bytes != SHMRT_AUTO)
         tuning->lane_bytes = options->lane_bytes;
 }
@@ -67,7 +70,9 @@ int shmrt_tune_choose(struct shmrt_comm *comm, int ranks, uint64_t lanes, bool c
     bool now = strcmp(tune, "now") == 0, off = strcmp(tune, "off") == 0;
     if (!now && !off && strcmp(tune, "auto") != 0)
         return shmrt_error_set(error_out, -EINVAL, "SHMRT_TUNE=%s is not auto, now or off", tune);
-    *out = (struct shmrt_tuning){.oneshot_max_bytes = DEFAULT_ONESHOT, .lane_bytes = DEFAULT_LANE};
+    *out = (struct shmrt_tuning){.oneshot_max_bytes = DEFAULT_ONESHOT,
+                                 .hierarchy_min_bytes = DEFAULT_HIERARCHY,
+                                 .lane_bytes = DEFAULT_LANE};
     if (ranks > 1 && !off && is_auto(comm) && find_path(comm, ranks, lanes, path)) {
         if (!now && shmrt_tuning_read(path, out))
             out->tuned = SHMRT_TUNED_CACHED;
@@ -211,13 +216,15 @@ static const char *origin(enum shmrt_tuned tuned)
 size_t shmrt_comm_tuning(const struct shmrt_comm *comm, char *buffer, size_t bytes)
 {
     const struct shmrt_tuning *t = &comm->group.tuning;
-    char exchange[64] = "";
+    char exchange[64] = "", groups[64] = "";
     if (t->exchange_max_bytes > t->oneshot_max_bytes)
         snprintf(exchange, sizeof exchange, ", one pass up to %zu", t->exchange_max_bytes);
-    int needed =
-        snprintf(buffer, bytes,
-                 "one-shot up to %zu bytes%s, two-shot beyond, parts of %zu at most, a "
-                 "lane for each %zu (%s)",
-                 t->oneshot_max_bytes, exchange, t->chunk_bytes, t->lane_bytes, origin(t->tuned));
+    if (shmrt_order_has_levels(&comm->group.order))
+        snprintf(groups, sizeof groups, ", by groups from %zu", t->hierarchy_min_bytes);
+    int needed = snprintf(buffer, bytes,
+                          "one-shot up to %zu bytes%s, two-shot beyond%s, parts of %zu at most, a "
+                          "lane for each %zu (%s)",
+                          t->oneshot_max_bytes, exchange, groups, t->chunk_bytes, t->lane_bytes,
+                          origin(t->tuned));
     return needed > 0 ? (size_t)needed : 0;
 }

@@ -41,6 +41,11 @@ static const struct option {
      AT(exchange_max_bytes),
      "largest all-reduce that goes in one pass, each rank reducing all of it, where it is more "
      "than oneshot_max; rank 0 decides; auto: see tune"},
+    {"hierarchy_min", "SHMRT_HIERARCHY_MIN", BYTES_OR_AUTO, "auto", 0, 1024 * GIB,
+     AT(hierarchy_min_bytes),
+     "where ranks lie in several groups, smallest all-reduce, reduce-scatter, all-gather or "
+     "broadcast that goes from group to group once and on within the groups, if it is more than "
+     "oneshot_max; rank 0 decides; auto: see tune"},
     {"lane_min", "SHMRT_LANE_MIN", BYTES_OR_AUTO, "auto", 1 * KIB, 1 * GIB, AT(lane_bytes),
      "a vector wakes one lane for each of these; rank 0 decides; auto is 32K"},
     {"tune", "SHMRT_TUNE", NAME, "auto", 0, 0, AT(tune),

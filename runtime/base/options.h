@@ -24,8 +24,10 @@ struct shmrt_options {
     uint64_t chunk_bytes;        /* two-shot: bytes of a rank's part in a round; 0: fitted */
     uint64_t oneshot_max_bytes;  /* largest vector that goes one-shot; or SHMRT_AUTO */
     uint64_t exchange_max_bytes; /* largest all-reduce in one pass; or SHMRT_AUTO */
-    uint64_t lane_bytes;         /* one lane for each of these; or SHMRT_AUTO */
-    uint64_t lanes;              /* 0: as many as the rank with the fewest OpenMP threads has */
+    /* Smallest vector that goes by groups of ranks; or SHMRT_AUTO */
+    uint64_t hierarchy_min_bytes;
+    uint64_t lane_bytes; /* one lane for each of these; or SHMRT_AUTO */
+    uint64_t lanes;      /* 0: as many as the rank with the fewest OpenMP threads has */
     uint64_t timeout_ms;
     uint64_t rendezvous_timeout_ms;
     uint64_t warn_ms;

@@ -9,6 +9,7 @@
  *   oneshot.c   small: shown in one slot, read by all
  *   exchange.c  larger: through the ring, in one pass; every collective
  *   twoshot.c   all-reduce and reduce: through the ring, in two passes
+ *   hierarchy.c the same four ways: by groups of ranks, so that little goes from group to group
  *   direct.c    all-reduce of tensors that all lie in shared memory
  *   pair.c      send and receive
  *   work.c      chooses, and drives a collective to its end, waiting or coming back
@@ -48,8 +49,10 @@ struct shmrt_tuning {
     enum shmrt_tuned tuned;
     size_t oneshot_max_bytes;  /* largest vector in one shot */
     size_t exchange_max_bytes; /* largest all-reduce in one pass */
-    size_t chunk_bytes;        /* of a part; at most the layout's */
-    size_t lane_bytes;         /* a vector wakes one lane for each of these */
+    /* Smallest vector that goes by groups, where ranks lie in several */
+    size_t hierarchy_min_bytes;
+    size_t chunk_bytes; /* of a part; at most the layout's */
+    size_t lane_bytes;  /* a vector wakes one lane for each of these */
 };
 
 struct shmrt_group {

@@ -10,10 +10,10 @@
  */
 enum { FINISH_BYTES = 256 * 1024 };
 
-bool shmrt_lane_has_all(struct shmrt_lane *l, size_t flag_offset, uint64_t value)
+bool shmrt_lane_has_of(struct shmrt_lane *l, uint64_t ranks, size_t flag_offset, uint64_t value)
 {
     for (; l->peer < l->group->sync.size; l->peer++) {
-        if (l->peer == l->group->sync.rank)
+        if (l->peer == l->group->sync.rank || !(ranks & shmrt_rank_bit(l->peer)))
             continue;
         const struct shmrt_lane_flags *flags = shmrt_lane_flags_of(l, l->peer);
         const char *flag = (const char *)flags + flag_offset;
@@ -24,15 +24,21 @@ bool shmrt_lane_has_all(struct shmrt_lane *l, size_t flag_offset, uint64_t value
     return true;
 }
 
+bool shmrt_lane_has_all(struct shmrt_lane *l, size_t flag_offset, uint64_t value)
+{
+    return shmrt_lane_has_of(l, SHMRT_ALL_RANKS, flag_offset, value);
+}
+
 /*
  * A slot is written again after as many rounds as there are slots. What a rank knows of its peers'
  * progress is kept: usually an earlier wait of this call or of the last one has told enough.
  */
-bool shmrt_lane_may_write(struct shmrt_lane *l, uint64_t t)
+bool shmrt_lane_may_write_for(struct shmrt_lane *l, uint64_t t, uint64_t ranks)
 {
     uint64_t needed = l->first + t + 1 - l->group->layout.ring_slots;
     for (int r = 0; r < l->group->sync.size; r++) {
-        if (r == l->group->sync.rank || (int64_t)(l->state->done_seen[r] - needed) >= 0)
+        if (r == l->group->sync.rank || !(ranks & shmrt_rank_bit(r)) ||
+            (int64_t)(l->state->done_seen[r] - needed) >= 0)
             continue;
         const struct shmrt_lane_flags *flags = shmrt_lane_flags_of(l, r);
         if (!shmrt_lane_has(l, r, &flags->done, needed))
@@ -41,6 +47,11 @@ bool shmrt_lane_may_write(struct shmrt_lane *l, uint64_t t)
         l->state->done_seen[r] = needed;
     }
     return true;
+}
+
+bool shmrt_lane_may_write(struct shmrt_lane *l, uint64_t t)
+{
+    return shmrt_lane_may_write_for(l, t, SHMRT_ALL_RANKS);
 }
 
 static bool is_inside(uint64_t at, size_t bytes, size_t pool_bytes)

@@ -10,6 +10,9 @@
 
 #include "plan.h"
 #include "slices.h"
+#include "ties.h"
+
+#define SHMRT_ALL_RANKS UINT64_MAX
 
 /** What all lanes of a call share; constant while they run. */
 struct shmrt_round_call {
@@ -36,6 +39,7 @@ struct shmrt_lane {
     struct shmrt_slice slice;   /* of the lane, where the vector is one */
     struct shmrt_rounds spread; /* two-shot */
     size_t part_count;          /* exchange: elements of a full part */
+    struct shmrt_ties ties;     /* hierarchy */
     struct shmrt_awaited awaited;
 };
 
@@ -46,10 +50,15 @@ typedef int (*shmrt_lane_step)(struct shmrt_lane *lane);
 void shmrt_exchange_prepare(struct shmrt_lane *lane);
 void shmrt_twoshot_prepare(struct shmrt_lane *lane);
 void shmrt_direct_prepare(struct shmrt_lane *lane);
+void shmrt_hierarchy_prepare(struct shmrt_lane *lane);
 
 int shmrt_direct_step(struct shmrt_lane *lane) SHMRT_WARN_UNUSED;
 int shmrt_exchange_step(struct shmrt_lane *lane) SHMRT_WARN_UNUSED;
 int shmrt_twoshot_step(struct shmrt_lane *lane) SHMRT_WARN_UNUSED;
+int shmrt_hierarchy_step(struct shmrt_lane *lane) SHMRT_WARN_UNUSED;
+
+/** Whether there is a hierarchical way for it. */
+bool shmrt_hierarchy_can(enum shmrt_collective collective);
 
 static inline struct shmrt_lane_flags *shmrt_lane_flags_of(const struct shmrt_lane *l, int rank)
 {
@@ -67,11 +76,17 @@ static inline bool shmrt_lane_has(struct shmrt_lane *l, int peer, const _Atomic 
     return false;
 }
 
+/** Whether @flag_offset of the flags of all @ranks but this one has come; goes on at lane->peer. */
+bool shmrt_lane_has_of(struct shmrt_lane *lane, uint64_t ranks, size_t flag_offset, uint64_t value);
+
 /** Whether every other rank's @flag_offset of its flags has come; goes on at lane->peer. */
 bool shmrt_lane_has_all(struct shmrt_lane *lane, size_t flag_offset, uint64_t value);
 
 /** Whether round @t's slot of the own ring can be written: nobody reads what lies there. */
 bool shmrt_lane_may_write(struct shmrt_lane *lane, uint64_t t);
+
+/** The same where none but @ranks may be reading there. */
+bool shmrt_lane_may_write_for(struct shmrt_lane *lane, uint64_t t, uint64_t ranks);
 
 /** The lines of the writers, or with @all of all ranks: 0, -EAGAIN or -EPROTO. */
 int shmrt_lane_check(struct shmrt_lane *lane, bool all);

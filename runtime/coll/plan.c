@@ -102,3 +102,10 @@ size_t shmrt_plan_largest_payload(const struct shmrt_plan *plan)
         return SIZE_MAX;
     return plan->each ? total(plan) : shmrt_plan_longest(plan);
 }
+
+size_t shmrt_plan_vector(const struct shmrt_plan *plan)
+{
+    bool blocks = plan->each || plan->coll->collective == SHMRT_ALLGATHER ||
+                  plan->coll->collective == SHMRT_GATHER;
+    return blocks ? total(plan) : plan->coll->count;
+}

@@ -49,6 +49,9 @@ size_t shmrt_plan_payload(const struct shmrt_plan *plan, int rank);
 /** The largest payload of any rank, the same everywhere; SIZE_MAX when ranks can't know. */
 size_t shmrt_plan_largest_payload(const struct shmrt_plan *plan);
 
+/** Elements of the whole vector, or of all blocks together; the same everywhere. */
+size_t shmrt_plan_vector(const struct shmrt_plan *plan);
+
 static inline bool shmrt_plan_writes(const struct shmrt_plan *plan, int rank)
 {
     return plan->writer < 0 || plan->writer == rank;

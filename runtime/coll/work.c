@@ -21,7 +21,17 @@ static const struct {
     [SHMRT_WAY_EXCHANGE] = {shmrt_exchange_prepare, shmrt_exchange_step},
     [SHMRT_WAY_TWOSHOT] = {shmrt_twoshot_prepare, shmrt_twoshot_step},
     [SHMRT_WAY_DIRECT] = {shmrt_direct_prepare, shmrt_direct_step},
+    [SHMRT_WAY_HIERARCHY] = {shmrt_hierarchy_prepare, shmrt_hierarchy_step},
 };
+
+/* Whether the ranks lie in groups that the terms may be combined by. */
+static bool has_levels(const struct shmrt_work *w)
+{
+    const struct shmrt_group *g = w->group;
+    bool any_order = !w->plan.combine || !shmrt_kernels_order_matters(w->coll.dtype, w->coll.op);
+    return shmrt_hierarchy_can(w->coll.collective) && shmrt_order_has_levels(&g->order) &&
+           (any_order || shmrt_order_has_levels(&g->sum_order));
+}
 
 static enum shmrt_way choose_way(const struct shmrt_work *w)
 {
@@ -30,6 +40,8 @@ static enum shmrt_way choose_way(const struct shmrt_work *w)
     size_t payload = shmrt_plan_largest_payload(&w->plan);
     if (payload <= tuning->oneshot_max_bytes / element)
         return SHMRT_WAY_ONESHOT;
+    if (has_levels(w) && shmrt_plan_vector(&w->plan) >= tuning->hierarchy_min_bytes / element)
+        return SHMRT_WAY_HIERARCHY;
     bool two_passes = w->coll.collective == SHMRT_ALLREDUCE || w->coll.collective == SHMRT_REDUCE;
     if (!two_passes || w->coll.count <= tuning->exchange_max_bytes / element)
         return SHMRT_WAY_EXCHANGE;
@@ -96,7 +108,7 @@ static void begin_rounds(struct shmrt_work *w)
 /* Whether the others' lines have to be read before anything is moved. */
 static bool has_to_look(const struct shmrt_work *w)
 {
-    return w->coll.out_counts || is_direct(w->call.own);
+    return w->coll.out_counts || (w->way != SHMRT_WAY_HIERARCHY && is_direct(w->call.own));
 }
 
 static int compare_counts(struct shmrt_work *w, int peer)

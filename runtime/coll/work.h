@@ -6,7 +6,13 @@
 #include "lane.h"
 #include "oneshot.h"
 
-enum shmrt_way { SHMRT_WAY_ONESHOT, SHMRT_WAY_EXCHANGE, SHMRT_WAY_TWOSHOT, SHMRT_WAY_DIRECT };
+enum shmrt_way {
+    SHMRT_WAY_ONESHOT,
+    SHMRT_WAY_EXCHANGE,
+    SHMRT_WAY_TWOSHOT,
+    SHMRT_WAY_DIRECT,
+    SHMRT_WAY_HIERARCHY,
+};
 
 enum shmrt_work_state { SHMRT_WORK_NEW, SHMRT_WORK_ENTERED, SHMRT_WORK_RUNNING, SHMRT_WORK_OVER };
 

@@ -95,6 +95,9 @@ struct shmrt_lane_flags {
     _Alignas(SHMRT_APART_BYTES) _Atomic uint64_t scattered; /* first parts lie in the ring */
     _Atomic uint64_t gathered;                              /* results lie in the ring */
     _Atomic uint64_t done; /* the owner reads nothing of them any more, in any ring */
+    /* Hierarchical: */
+    _Atomic uint64_t partial; /* results of the owner's group alone lie in the ring */
+    _Atomic uint64_t relayed; /* results of other groups lie in the ring */
 };
 
 /* Chunks to and from one other rank, of all messages so far. */

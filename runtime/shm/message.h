@@ -34,7 +34,7 @@ struct shmrt_hello {
     uint64_t chunk_bytes;
     uint64_t oneshot_max_bytes;
     uint64_t lanes;
-    uint64_t tuning[3];  /* of rank 0: one-shot, exchange and lane bytes */
+    uint64_t tuning[4];  /* of rank 0: one-shot, exchange, lane and hierarchy bytes */
     uint64_t tuned;      /* of rank 0: enum shmrt_tuned */
     int64_t group;       /* equal for ranks that are near each other; SHMRT_GROUP_UNKNOWN */
     uint64_t rank_order; /* 1: this rank wants terms combined in rank order */

@@ -241,10 +241,11 @@ static void expect(const struct side *s, char *out)
     switch (c->collective) {
     case SHMRT_ALLREDUCE:
     case SHMRT_REDUCE:
-        values_reduce(out, 0, c->count, c->dtype, c->op, s->size, c->seed);
+        values_reduce_grouped(out, 0, c->count, c->dtype, c->op, s->size, c->groups, c->seed);
         break;
     case SHMRT_REDUCE_SCATTER:
-        values_reduce(out, sum_to(c, 0, s->rank), s->out_count, c->dtype, c->op, s->size, c->seed);
+        values_reduce_grouped(out, sum_to(c, 0, s->rank), s->out_count, c->dtype, c->op, s->size,
+                              c->groups, c->seed);
         break;
     case SHMRT_SCATTER:
         values_fill(out, (size_t)s->rank * c->count, c->count, c->dtype, c->root, c->seed);

@@ -20,6 +20,8 @@ struct call {
     bool in_place;   /* all-reduce and reduce */
     uint64_t pooled; /* bits 2r and 2r + 1: rank r's input and output come from shmrt_alloc() */
     unsigned seed;   /* of the values and of uneven counts */
+    /* NULL, or in whose order terms are combined: see values_reduce_grouped() */
+    const int *groups;
 };
 
 /** One rank's side of a call. */

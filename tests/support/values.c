@@ -175,25 +175,55 @@ static double real_term(size_t index, enum shmrt_dtype dtype, int rank, unsigned
     return dtype == SHMRT_BFLOAT16 ? bf16_widen(bf16_round(single)) : single;
 }
 
-static double reduce_real(size_t index, enum shmrt_dtype dtype, enum shmrt_op op, int size,
-                          unsigned seed)
+/* Each step of a sum or product of two floats rounds once. */
+static double step(double a, double b, enum shmrt_dtype dtype, enum shmrt_op op)
 {
-    double sum = real_term(index, dtype, 0, seed);
-    for (int r = 1; r < size; r++) {
-        sum = combine(sum, real_term(index, dtype, r, seed), op);
-        if (dtype != SHMRT_FLOAT64)
-            sum = (float)sum; /* each step of a sum or product of two floats rounds once */
-    }
+    double both = combine(a, b, op);
+    return dtype == SHMRT_FLOAT64 ? both : (double)(float)both;
+}
+
+static bool is_first_of_group(const int *groups, int rank)
+{
+    for (int r = 0; r < rank; r++)
+        if (groups[r] == groups[rank])
+            return false;
+    return true;
+}
+
+/* The terms of one group, whose first rank is @first. */
+static double reduce_group(size_t index, enum shmrt_dtype dtype, enum shmrt_op op, int size,
+                           const int *groups, int first, unsigned seed)
+{
+    double sum = real_term(index, dtype, first, seed);
+    for (int r = first + 1; r < size; r++)
+        if (!groups || groups[r] == groups[first])
+            sum = step(sum, real_term(index, dtype, r, seed), dtype, op);
+    return sum;
+}
+
+static double reduce_real(size_t index, enum shmrt_dtype dtype, enum shmrt_op op, int size,
+                          const int *groups, unsigned seed)
+{
+    double sum = reduce_group(index, dtype, op, size, groups, 0, seed);
+    for (int r = 1; groups && r < size; r++)
+        if (is_first_of_group(groups, r))
+            sum = step(sum, reduce_group(index, dtype, op, size, groups, r, seed), dtype, op);
     if (op == SHMRT_AVG)
         sum = dtype == SHMRT_FLOAT64 ? sum / size : (double)((float)sum / (float)size);
     return sum;
 }
 
-void values_reduce(void *out, size_t first, size_t count, enum shmrt_dtype dtype, enum shmrt_op op,
-                   int size, unsigned seed)
+void values_reduce_grouped(void *out, size_t first, size_t count, enum shmrt_dtype dtype,
+                           enum shmrt_op op, int size, const int *groups, unsigned seed)
 {
     bool real = dtype <= SHMRT_FLOAT16;
     for (size_t i = 0; i < count; i++)
-        store(out, i, dtype, real ? reduce_real(first + i, dtype, op, size, seed) : 0,
+        store(out, i, dtype, real ? reduce_real(first + i, dtype, op, size, groups, seed) : 0,
               real ? 0 : reduce_integer(first + i, dtype, op, size, seed));
+}
+
+void values_reduce(void *out, size_t first, size_t count, enum shmrt_dtype dtype, enum shmrt_op op,
+                   int size, unsigned seed)
+{
+    values_reduce_grouped(out, first, count, dtype, op, size, NULL, seed);
 }

@@ -22,4 +22,12 @@ void values_fill(void *out, size_t first, size_t count, enum shmrt_dtype dtype, 
 void values_reduce(void *out, size_t first, size_t count, enum shmrt_dtype dtype, enum shmrt_op op,
                    int size, unsigned seed);
 
+/**
+ * values_reduce_grouped - the same for ranks in groups: each group in rank order, and then the
+ * groups' results, in the order of their first ranks
+ * @groups: a number for each rank, the same for ranks of one group; NULL: one group
+ */
+void values_reduce_grouped(void *out, size_t first, size_t count, enum shmrt_dtype dtype,
+                           enum shmrt_op op, int size, const int *groups, unsigned seed);
+
 #endif

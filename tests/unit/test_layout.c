@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 /* A change here needs a new SHMRT_PROTOCOL_VERSION. */
-static void offsets_of_version_2(void **state)
+static void offsets_of_version_3(void **state)
 {
     (void)state;
     assert_int_equal(offsetof(struct shmrt_segment_header, magic), 0);
@@ -28,6 +28,8 @@ static void offsets_of_version_2(void **state)
     assert_int_equal(sizeof(struct shmrt_call_line), SHMRT_LINE_BYTES);
     assert_int_equal(sizeof(struct shmrt_places), 24);
     assert_int_equal(offsetof(struct shmrt_lane_flags, done), 16);
+    assert_int_equal(offsetof(struct shmrt_lane_flags, partial), 24);
+    assert_int_equal(offsetof(struct shmrt_lane_flags, relayed), 32);
     assert_int_equal(offsetof(struct shmrt_pair_flags, taken), SHMRT_APART_BYTES);
     assert_int_equal(sizeof(struct shmrt_pair_flags), 2 * SHMRT_APART_BYTES);
     assert_int_equal(sizeof(struct shmrt_message_note), SHMRT_LINE_BYTES);
@@ -128,7 +130,7 @@ static void rounds_reuse_slots(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(offsets_of_version_2),
+        cmocka_unit_test(offsets_of_version_3),
         cmocka_unit_test(pieces_never_overlap),
         cmocka_unit_test(rounds_reuse_slots),
     };
