@@ -46,7 +46,7 @@ enum {
     AHP = 1 << 26, /* fp16 without infinities and NaNs */
 };
 static const unsigned int hostile[] = {
-    FZ | UPWARD, FZ, FZ16 | DN, UPWARD, AHP, AHP | FZ | FZ16 | DN | UPWARD, AH | FIZ | NEP, TRAPS,
+    FZ | UPWARD, FZ, FZ16, DN, UPWARD, AHP, AHP | FZ | FZ16 | DN | UPWARD, AH | FIZ | NEP, TRAPS,
 };
 static unsigned int settings_get(void)
 {
