@@ -94,6 +94,16 @@ build_deepspeed() {
         'from deepspeed.ops.op_builder import ShareMemCommBuilder as B; B().load(verbose=False)'
 }
 
+build_bench_rungs() {
+    cmake --preset release -DCMAKE_MAKE_PROGRAM="$PWD/.venv/bin/ninja" --log-level=WARNING &&
+        cmake --build --preset release -j "$(nproc)" --target bench_rungs
+}
+
+# first_cpu: of those this process may run on
+first_cpu() {
+    "$python" -c 'import os; print(min(os.sched_getaffinity(0)))'
+}
+
 setup() {
     echo "==> Setting up the peers (the first time: some minutes)"
     attempt debian "Debian packages" scripts/setup-debian.sh requirements/bench-debian.txt ||
@@ -155,6 +165,12 @@ compare() {
         'import os; print(*sorted(os.sched_getaffinity(0))[:2], sep=",")')")
     run allreduce-crowded allreduce -n 4 --sizes 64 "${short[@]}"
     crowd=()
+    printf '\n==> kernels: each rung beside memcpy, times as a multiple of its time\n'
+    if attempt rungs "building bench_rungs" build_bench_rungs; then
+        taskset -c "$(first_cpu)" build/release/tests/kernels/bench_rungs | tee "$build/rungs.md" || failed+=(rungs)
+    else
+        cat "$build/skipped/rungs"
+    fi
     printf '\n==> operators: bench/python_op.py\n'
     "$python" bench/python_op.py --json "$build/operators.json" || failed+=(operators)
     printf '\n==> launchers: bench/start.py\n'
