@@ -73,20 +73,27 @@ int bench_unfused_run(struct bench_rank *rank, int calls)
     return rc;
 }
 
+static double fp16_value(uint16_t half)
+{
+    int exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
+    double value = exponent == 0x1f ? (fraction ? (double)NAN : (double)INFINITY)
+                   : exponent == 0  ? ldexp(fraction, -24)
+                                    : ldexp(fraction + 0x400, exponent - 25);
+    return half & 0x8000 ? -value : value;
+}
+
 static double number_at(const char *memory, enum shmrt_dtype dtype, size_t i)
 {
     float f;
     uint16_t half;
-    _Float16 fp16;
     if (dtype == SHMRT_FLOAT32) {
         memcpy(&f, memory + i * sizeof f, sizeof f);
         return (double)f;
     }
     memcpy(&half, memory + i * sizeof half, sizeof half);
-    memcpy(&fp16, &half, sizeof fp16);
     uint32_t bits = (uint32_t)half << 16;
     memcpy(&f, &bits, sizeof f);
-    return dtype == SHMRT_BFLOAT16 ? (double)f : (double)fp16;
+    return dtype == SHMRT_BFLOAT16 ? (double)f : fp16_value(half);
 }
 
 /* 0.5, 1, 1.5, 2: exact in every type. */
@@ -99,15 +106,13 @@ static void fill_weights(char *to, enum shmrt_dtype dtype)
 {
     for (size_t i = 0; i < MOST_COLUMNS; i++) {
         float f = (float)weight_at(i);
-        _Float16 fp16 = (_Float16)f;
         uint32_t bits;
         memcpy(&bits, &f, sizeof bits);
-        uint16_t half = (uint16_t)(bits >> 16);
+        uint16_t half = dtype == SHMRT_BFLOAT16 ? (uint16_t)(bits >> 16) : bench_fp16(f);
         if (dtype == SHMRT_FLOAT32)
             memcpy(to + i * sizeof f, &f, sizeof f);
         else
-            memcpy(to + i * sizeof half, dtype == SHMRT_BFLOAT16 ? (void *)&half : (void *)&fp16,
-                   sizeof half);
+            memcpy(to + i * sizeof half, &half, sizeof half);
     }
 }
 

@@ -157,20 +157,38 @@ static int64_t combined(const struct bench_task *task, uint64_t destination, uin
     return task->op == BENCH_AVG ? value / task->ranks : value;
 }
 
+uint16_t bench_fp16(float exact)
+{
+    uint32_t bits;
+    memcpy(&bits, &exact, sizeof bits);
+    uint32_t sign = bits >> 16 & 0x8000, rest = bits >> 13 & 0x3ffff; /* exponent and fraction */
+    return (uint16_t)(exact == 0 ? sign : sign | (rest - ((127 - 15) << 10)));
+}
+
+static void put_float(char *at, uint32_t dtype, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint16_t half = dtype == BENCH_BF16 ? (uint16_t)(bits >> 16) : bench_fp16(value);
+    if (dtype == BENCH_FP32)
+        memcpy(at, &value, sizeof value);
+    else
+        memcpy(at, &half, sizeof half);
+}
+
 static void put(char *at, uint32_t dtype, int64_t value)
 {
-    float f = (float)value;
     double d = (double)value;
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    uint16_t bf16 = (uint16_t)(bits >> 16);
-    _Float16 fp16 = (_Float16)f;
-    const void *from = dtype == BENCH_FP32   ? (const void *)&f
-                       : dtype == BENCH_FP64 ? (const void *)&d
-                       : dtype == BENCH_BF16 ? (const void *)&bf16
-                       : dtype == BENCH_FP16 ? (const void *)&fp16
-                                             : (const void *)&value;
-    memcpy(at, from, bench_dtype_bytes(dtype));
+    int32_t word = (int32_t)value;
+    int16_t half = (int16_t)value;
+    int8_t byte = (int8_t)value;
+    const void *const integers[] = {[1] = &byte, [2] = &half, [4] = &word, [8] = &value};
+    if (dtype == BENCH_FP64)
+        memcpy(at, &d, sizeof d);
+    else if (dtype == BENCH_FP32 || dtype == BENCH_BF16 || dtype == BENCH_FP16)
+        put_float(at, dtype, (float)value);
+    else
+        memcpy(at, integers[bench_dtype_bytes(dtype)], bench_dtype_bytes(dtype));
 }
 
 static int is_reduction(const struct bench_task *task)

@@ -80,6 +80,9 @@ const char *bench_op_name(uint32_t op);
 const char *bench_buffers_name(uint32_t buffers);
 size_t bench_dtype_bytes(uint32_t dtype);
 
+/** The fp16 of @exact, which is one: 0, or a normal number. Few CPUs' compilers know the type. */
+uint16_t bench_fp16(float exact);
+
 /** Bytes that @rank hands in and gets out; 0 where it has nothing to give or to get. */
 size_t bench_in_bytes(const struct bench_task *task, uint32_t rank);
 size_t bench_out_bytes(const struct bench_task *task, uint32_t rank);

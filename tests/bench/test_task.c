@@ -245,6 +245,42 @@ static void rewriting_writes_the_input_alone(void **state)
     assert_memory_equal(in, out, sizeof out);
 }
 
+static void fp16_of_exact_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        float value;
+        uint16_t bits;
+    } known[] = {{0, 0},          {1, 0x3c00},     {-2, 0xc000},      {2048, 0x6800},
+                 {65504, 0x7bff}, {0.5f, 0x3800},  {0x1p-14f, 0x400}, {0x1.004p0f, 0x3c01},
+                 {1.5f, 0x3e00},  {-0.0f, 0x8000}, {255, 0x5bf8}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        assert_int_equal(bench_fp16(known[i].value), known[i].bits);
+}
+
+/* Integers of each width are the same numbers, on a big-endian CPU too. */
+static void narrow_integers_are_the_wide_ones(void **state)
+{
+    (void)state;
+    int64_t wide[COUNT], out[COUNT];
+    int32_t word[COUNT];
+    int16_t half[COUNT];
+    int8_t byte[COUNT];
+    void *const in[] = {wide, word, half, byte};
+    static const enum bench_dtype dtypes[] = {BENCH_INT64, BENCH_INT32, BENCH_INT16, BENCH_INT8};
+    struct bench_task t = {.collective = BENCH_ALLGATHER, .ranks = 1, .count = COUNT};
+    for (int k = 0; k < 4; k++) {
+        t.dtype = dtypes[k];
+        bench_fill(&t, 0, in[k], out);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        assert_in_range(wide[i], 1, 127);
+        assert_int_equal(word[i], wide[i]);
+        assert_int_equal(half[i], wide[i]);
+        assert_int_equal(byte[i], wide[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +293,8 @@ int main(void)
         cmocka_unit_test(another_ranks_block_of_a_reduce_scatter_shows),
         cmocka_unit_test(sizes),
         cmocka_unit_test(rewriting_writes_the_input_alone),
+        cmocka_unit_test(fp16_of_exact_numbers),
+        cmocka_unit_test(narrow_integers_are_the_wide_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
