@@ -4,6 +4,7 @@
  * segments, agreement. Whatever fails is told to the ranks that were met, and undone.
  */
 #include "comm.h"
+#include "comm_notices.h"
 
 #include "base/clock.h"
 #include "shm/rendezvous_name.h"
@@ -62,14 +63,13 @@ static int make_fork_guard(struct shmrt_comm *comm, struct shmrt_error *error_ou
 
 /* On the nodes of the segment; where those could not be had, that has been said. */
 static int create_pool(struct shmrt_comm *comm, const struct shmrt_params *params,
-                       struct shmrt_error *error_out)
+                       const struct shmrt_logger *logger, struct shmrt_error *error_out)
 {
-    struct shmrt_logger logger = {params->log, params->log_arg};
     const struct shmrt_segment *own = &comm->segments[params->rank];
     return shmrt_pool_create(comm->options.pool_bytes,
                              (enum shmrt_page_kind)comm->options.huge_pages,
                              shmrt_nodeset_is_empty(&own->file.bound_nodes) ? NULL : &own->nodes,
-                             &logger, &comm->pools[params->rank], error_out);
+                             logger, &comm->pools[params->rank], error_out);
 }
 
 /* Threads of this rank that can run at once; more lanes than that would wait for each other. */
@@ -289,9 +289,10 @@ static int choose_groups(struct shmrt_comm *comm, struct shmrt_hello *mine,
 
 /* Meets the others, then tells them how it went here and hears how it went with them. */
 static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params,
-                      struct shmrt_error *error_out)
+                      const struct shmrt_notices *notices, struct shmrt_error *error_out)
 {
     struct shmrt_hello mine = make_hello(comm, params);
+    shmrt_notices_show(notices, &mine);
     struct shmrt_meeting meeting = {
         .job = mine.job,
         .rank = params->rank,
@@ -318,6 +319,9 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     shmrt_file_close_fd(&own->file);
     outcome.code = rc;
     rc = shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
+    /* Of a part of a communicator, the whole has said it. */
+    if (rc == 0 && comm->options.parent_group == SHMRT_GROUP_UNKNOWN)
+        shmrt_notices_tell(notices, &mine, comm->links);
     if (rc == 0 && comm->group.tuning.tuned == SHMRT_TUNED_MEASURE)
         rc = shmrt_tune_measure(comm, mine.lanes, error_out);
     return rc;
@@ -364,7 +368,8 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
     struct shmrt_comm *comm = allocate_comm();
     if (!comm)
         return shmrt_error_set(error_out, -ENOMEM, "no memory for a communicator");
-    struct shmrt_logger logger = {params->log, params->log_arg};
+    struct shmrt_notices notices = {.logger = {params->log, params->log_arg}};
+    const struct shmrt_logger logger = shmrt_notices_logger(&notices);
     comm->options = *options;
     shmrt_order_make(&comm->group.order, NULL, params->size);
     comm->group.sum_order = comm->group.order;
@@ -373,8 +378,9 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
         (rc = make_fork_guard(comm, error_out)) != 0 ||
         (rc = shmrt_segment_create(params->rank, &comm->options, &logger,
                                    &comm->segments[params->rank], error_out)) != 0 ||
-        (rc = create_pool(comm, params, error_out)) != 0 ||
-        (rc = join_ranks(comm, params, error_out)) != 0) {
+        (rc = create_pool(comm, params, &logger, error_out)) != 0 ||
+        (rc = join_ranks(comm, params, &notices, error_out)) != 0) {
+        shmrt_notices_tell_alone(&notices);
         free_comm(comm, false);
         return rc;
     }

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -38,17 +39,25 @@ static int set_descriptors(const struct launch_job *job, size_t rank)
     return 0;
 }
 
-static void bind_rank(const struct launch_job *job, size_t rank, int report)
+/* Return: what the kernel said to the memory policy, 0 or a negative errno. */
+static int bind_rank(const struct launch_job *job, size_t rank, int report)
 {
     struct shmrt_plan_applied applied;
     if (job->options->no_bind || shmrt_plan_apply(&job->plan->ranks[rank], &applied) == 0)
-        return;
+        return 0;
     if (applied.cpus)
         tell(report, LAUNCH_STEP_CPUS, applied.cpus);
     if (applied.memory)
         tell(report, LAUNCH_STEP_MEMORY, applied.memory);
     if (job->options->strict)
         _exit(LAUNCH_EXIT_TROUBLE);
+    return applied.memory;
+}
+
+/* Who refuses one memory policy refuses all of them: libshmrt need not ask, and say so again. */
+static int set_no_binding(int refused)
+{
+    return refused == -EPERM || refused == -ENOSYS ? setenv("SHMRT_BIND", "0", 0) : 0;
 }
 
 static _Noreturn void run_rank(const struct launch_job *job, size_t rank, pid_t parent, int report)
@@ -62,9 +71,11 @@ static _Noreturn void run_rank(const struct launch_job *job, size_t rank, pid_t 
     int rc = set_descriptors(job, rank);
     if (rc)
         give_up(report, LAUNCH_STEP_PREPARE, rc);
-    bind_rank(job, rank, report);
+    int refused = bind_rank(job, rank, report);
     launch_errors_open_rank(job, rank);
     rc = launch_environment_set(job, rank);
+    if (rc == 0)
+        rc = set_no_binding(refused) ? -ENOMEM : 0;
     if (rc)
         give_up(report, LAUNCH_STEP_PREPARE, rc);
     if (job->raised_files)

@@ -102,6 +102,16 @@ static void watch_job(struct launch_watch *watch, int socket)
     launch_watch_end(watch);
 }
 
+/* Without /proc there is nothing to look at, and every rank is missed. */
+static void watch_nothing(const struct launch_job *job, int socket)
+{
+    struct message message = {0};
+    say_up(&socket, "--verify: /proc is not mounted here, so nothing can be looked at");
+    tell_missed(&socket, (int)job->plan->rank_count);
+    while (recv(socket, &message, sizeof message, 0) > 0 && message.kind != JOB_ENDED)
+        ;
+}
+
 static _Noreturn void run_process(const struct launch_job *job, pid_t parent, int socket)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -109,6 +119,10 @@ static _Noreturn void run_process(const struct launch_job *job, pid_t parent, in
         _exit(0);
     socket = close_others(socket);
     prctl(PR_SET_NAME, "shm-verify");
+    if (access("/proc/self/maps", F_OK) != 0) {
+        watch_nothing(job, socket);
+        _exit(0);
+    }
     const struct launch_watch_listener listener = {say_up, tell_breach, tell_missed, &socket};
     struct launch_watch *watch =
         launch_watch_create(job->plan, job->first_rank, "/proc", &listener);

@@ -115,6 +115,7 @@ struct shmrt_machine {
     size_t quota_milli;  /* the tightest cpu.max (or cfs quota) of our cgroups, in thousandths of a
                             CPU; 0: none, or another machine */
     bool is_memory_denied; /* set_mempolicy is refused to this process (seccomp, no NUMA) */
+    bool is_hidden;        /* no /sys is mounted, which would tell what its CPUs belong to */
     bool is_here;          /* the machine that runs this process: plans for it can be applied */
 };
 

@@ -11,6 +11,7 @@ enum {
     SHMRT_PROTOCOL_VERSION = 3, /* messages, and the segment's layout and flags */
     SHMRT_JOB_BYTES = 256,
     SHMRT_MESSAGE_FDS = 3,
+    SHMRT_NOTICES_MOST = 4,
 };
 
 enum shmrt_message_kind { SHMRT_MESSAGE_HELLO = 1, SHMRT_MESSAGE_VERDICT, SHMRT_MESSAGE_BYE };
@@ -38,6 +39,7 @@ struct shmrt_hello {
     uint64_t tuned;      /* of rank 0: enum shmrt_tuned */
     int64_t group;       /* equal for ranks that are near each other; SHMRT_GROUP_UNKNOWN */
     uint64_t rank_order; /* 1: this rank wants terms combined in rank order */
+    uint64_t notices[SHMRT_NOTICES_MOST]; /* hashes of warnings that wait; 0: none */
     /* Used in builds with SHMRT_SHARE_MAPPINGS: addresses of the segment and the struct of the pool
      */
     uint64_t mapping;

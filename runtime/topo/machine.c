@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void copy_cpus(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
                       struct shmrt_machine *machine)
@@ -97,6 +98,7 @@ static int copy_machine(hwloc_topology_t topology, struct shmrt_machine **machin
     shmrt_machine_copy_tiers(topology, machine);
     count_positions(machine);
     if (machine->is_here) {
+        machine->is_hidden = access("/sys/devices/system/cpu", F_OK) != 0;
         machine->quota_milli = shmrt_cpu_quota_milli("/proc", "/sys/fs/cgroup");
         machine->is_memory_denied = shmrt_is_memory_denied();
     }

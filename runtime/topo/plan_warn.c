@@ -113,8 +113,20 @@ static int warn_spans(const struct shmrt_planner *p)
                            "have cores on more than one NUMA node, and only a part of one");
 }
 
+/* Then of no rank anything is known, and one line is enough. */
+static int warn_hidden(const struct shmrt_planner *p)
+{
+    return warn(
+        p->plan,
+        "/sys is not mounted here, so this machine's sockets, caches and NUMA nodes are not "
+        "known: the ranks get equal shares of its CPUs, and first touch decides where "
+        "their pages are (docker run -v /sys:/sys:ro)");
+}
+
 static int warn_memory(const struct shmrt_planner *p)
 {
+    if (p->machine->is_hidden)
+        return warn_hidden(p);
     int rc = p->request->tier == SHMRT_TIER_DRAM
                  ? warn_ranks(p->plan, p->far_memory,
                               "cannot take memory on its NUMA node, and takes it from the nearest "
