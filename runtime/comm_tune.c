@@ -174,6 +174,18 @@ static int measure(struct shmrt_comm *comm, char *buffer, double times[SIZES][WA
     return shmrt_work_run(&work);
 }
 
+/* Without a folder of the user's to write to nothing is wrong, but each start takes longer. */
+static void keep(const struct shmrt_comm *comm, const char *path)
+{
+    int rc = shmrt_tuning_write(path, &comm->group.tuning);
+    if (rc)
+        shmrt_log(&comm->group.sync.logger, SHMRT_LOG_WARNING,
+                  "what was measured can't be kept in %.*s (%s), so every start measures again for "
+                  "some 20 ms: name a folder that can be written in XDG_CACHE_HOME, or set "
+                  "SHMRT_TUNE=off",
+                  (int)(strrchr(path, '/') - path), path, strerror(-rc));
+}
+
 int shmrt_tune_measure(struct shmrt_comm *comm, uint64_t lanes, struct shmrt_error *error_out)
 {
     struct shmrt_tuning *tuning = &comm->group.tuning, before = *tuning;
@@ -196,7 +208,7 @@ int shmrt_tune_measure(struct shmrt_comm *comm, uint64_t lanes, struct shmrt_err
         tuning->oneshot_max_bytes = FIRST_BYTES;
     tuning->exchange_max_bytes = find_threshold(times, EXCHANGE, tuning->oneshot_max_bytes);
     if (comm->group.sync.rank == 0 && find_path(comm, comm->group.sync.size, lanes, path))
-        shmrt_tuning_write(path, tuning);
+        keep(comm, path);
     apply_settings(comm, tuning);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "tuning_cache.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,8 +70,8 @@ bool shmrt_tuning_read(const char *path, struct shmrt_tuning *out)
     return true;
 }
 
-/* The two folders above @path, where they are missing. */
-static void make_folders(const char *path)
+/* The two folders above @path, where they are missing. Return: 0 or a negative errno. */
+static int make_folders(const char *path)
 {
     char folder[SHMRT_TUNING_PATH_BYTES];
     snprintf(folder, sizeof folder, "%s", path);
@@ -78,22 +79,29 @@ static void make_folders(const char *path)
     *last = '\0';
     char *parent = strrchr(folder, '/');
     *parent = '\0';
-    mkdir(folder, 0700);
+    int failed = mkdir(folder, 0700) != 0 && errno != EEXIST ? errno : 0;
     *parent = '/';
-    mkdir(folder, 0700);
+    if (!failed && mkdir(folder, 0700) != 0 && errno != EEXIST)
+        failed = errno;
+    return -failed;
 }
 
-void shmrt_tuning_write(const char *path, const struct shmrt_tuning *tuning)
+int shmrt_tuning_write(const char *path, const struct shmrt_tuning *tuning)
 {
     char fresh[SHMRT_TUNING_PATH_BYTES + 16];
-    make_folders(path);
+    int rc = make_folders(path);
+    if (rc)
+        return rc;
     snprintf(fresh, sizeof fresh, "%s.%d", path, (int)getpid());
     FILE *file = fopen(fresh, "wxe");
     if (!file)
-        return;
+        return -errno;
     int written = fprintf(file, "oneshot_max %zu\nexchange_max %zu\n", tuning->oneshot_max_bytes,
                           tuning->exchange_max_bytes);
-    bool good = written > 0 && fclose(file) == 0;
-    if (!good || rename(fresh, path) != 0)
+    rc = fclose(file) != 0 ? -errno : written < 0 ? -EIO : 0;
+    if (rc == 0 && rename(fresh, path) != 0)
+        rc = -errno;
+    if (rc)
         unlink(fresh);
+    return rc;
 }

@@ -26,7 +26,7 @@ bool shmrt_tuning_path(const struct shmrt_tuning_key *key, char out[SHMRT_TUNING
 /** Read the thresholds; false, and @out as it was, when there are none or the file is not sound. */
 bool shmrt_tuning_read(const char *path, struct shmrt_tuning *out);
 
-/** Keep them: all or nothing. A folder that can't be written is no error, only no cache. */
-void shmrt_tuning_write(const char *path, const struct shmrt_tuning *tuning);
+/** Keep them: all or nothing. Return: 0, or the negative errno of why they can't be kept. */
+int shmrt_tuning_write(const char *path, const struct shmrt_tuning *tuning) SHMRT_WARN_UNUSED;
 
 #endif

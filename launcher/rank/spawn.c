@@ -54,10 +54,15 @@ static int bind_rank(const struct launch_job *job, size_t rank, int report)
     return applied.memory;
 }
 
-/* Who refuses one memory policy refuses all of them: libshmrt need not ask, and say so again. */
-static int set_no_binding(int refused)
+/*
+ * Who refuses one memory policy refuses all of them, and without /sys no node is known: the launcher
+ * has said it, and libshmrt need neither ask nor say it again.
+ */
+static int set_no_binding(const struct launch_job *job, int refused)
 {
-    return refused == -EPERM || refused == -ENOSYS ? setenv("SHMRT_BIND", "0", 0) : 0;
+    bool is_hidden = !job->options->no_bind && access("/sys/devices/system/cpu", F_OK) != 0;
+    bool is_refused = refused == -EPERM || refused == -ENOSYS;
+    return is_hidden || is_refused ? setenv("SHMRT_BIND", "0", 0) : 0;
 }
 
 static _Noreturn void run_rank(const struct launch_job *job, size_t rank, pid_t parent, int report)
@@ -75,7 +80,7 @@ static _Noreturn void run_rank(const struct launch_job *job, size_t rank, pid_t 
     launch_errors_open_rank(job, rank);
     rc = launch_environment_set(job, rank);
     if (rc == 0)
-        rc = set_no_binding(refused) ? -ENOMEM : 0;
+        rc = set_no_binding(job, refused) ? -ENOMEM : 0;
     if (rc)
         give_up(report, LAUNCH_STEP_PREPARE, rc);
     if (job->raised_files)

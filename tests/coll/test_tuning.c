@@ -113,7 +113,8 @@ static void measured_once_then_kept(void **state)
     assert_true(find_file(*state, path));
     expect(2, "(measured earlier)", NULL);
     struct shmrt_tuning tuning = {.oneshot_max_bytes = 12345, .exchange_max_bytes = 234567};
-    shmrt_tuning_write(path, &tuning);
+    assert_int_equal(shmrt_tuning_write(path, &tuning), 0);
+    assert_int_equal(shmrt_tuning_write("/dev/null/shmrt/tuning", &tuning), -ENOTDIR);
     assert_true(find_file(*state, path));
     expect(2, "one-shot up to 12345 bytes, one pass up to 234567", NULL);
     static const char *const again[] = {"tune=now", NULL};

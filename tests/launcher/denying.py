@@ -8,8 +8,14 @@ import struct
 import pytest
 
 SYSCALLS = {
-    "x86_64": (0xC000003E, {"set_mempolicy": 238, "sched_setaffinity": 203, "pipe2": 293, "move_pages": 279}),
-    "aarch64": (0xC00000B7, {"set_mempolicy": 237, "sched_setaffinity": 122, "pipe2": 59, "move_pages": 239}),
+    "x86_64": (
+        0xC000003E,
+        {"set_mempolicy": 238, "mbind": 237, "sched_setaffinity": 203, "pipe2": 293, "move_pages": 279},
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {"set_mempolicy": 237, "mbind": 235, "sched_setaffinity": 122, "pipe2": 59, "move_pages": 239},
+    ),
 }
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 
