@@ -22,6 +22,10 @@ target_compile_options(shmrt_options INTERFACE
 if(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
   target_compile_options(shmrt_options INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 endif()
+# In ISO mode gcc computes float in double on z, which has instructions for float like any other CPU.
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "s390x")
+  target_compile_options(shmrt_options INTERFACE $<$<COMPILE_LANG_AND_ID:C,GNU>:-fexcess-precision=fast>)
+endif()
 target_link_options(shmrt_options INTERFACE -Wl,-z,relro,-z,now)
 if(SHMRT_SANITIZE)
   target_compile_options(shmrt_options INTERFACE
