@@ -25,7 +25,8 @@ static void offsets_of_version_3(void **state)
     assert_int_equal(offsetof(struct shmrt_call_line, call), 8);
     assert_int_equal(offsetof(struct shmrt_call_line, tiny), 24);
     assert_int_equal(offsetof(struct shmrt_call_line, places), 24);
-    assert_int_equal(sizeof(struct shmrt_call_line), SHMRT_LINE_BYTES);
+    assert_int_equal(sizeof(struct shmrt_call_line), 64);
+    assert_true(sizeof(struct shmrt_call_line) <= SHMRT_LINE_BYTES);
     assert_int_equal(sizeof(struct shmrt_places), 24);
     assert_int_equal(offsetof(struct shmrt_lane_flags, done), 16);
     assert_int_equal(offsetof(struct shmrt_lane_flags, partial), 24);
@@ -38,12 +39,12 @@ static void offsets_of_version_3(void **state)
     assert_int_equal(sizeof(struct shmrt_abort_record), SHMRT_ERROR_TEXT_BYTES);
     struct shmrt_layout l;
     assert_int_equal(shmrt_layout_compute(2, 1, 8 << 20, 16 << 10, 0, &l, NULL), 0);
-    assert_int_equal(l.abort_offset, 128);
-    assert_int_equal(l.call_offset, 640);
-    assert_int_equal(l.flags_offset, 896);
-    assert_int_equal(l.sleep_offset, 1024);
+    assert_int_equal(l.abort_offset, SHMRT_APART_BYTES);
+    assert_int_equal(l.call_offset, 512 + SHMRT_APART_BYTES);
+    assert_int_equal(l.flags_offset, 512 + 3 * SHMRT_APART_BYTES);
+    assert_int_equal(l.sleep_offset, 512 + 4 * SHMRT_APART_BYTES);
     assert_int_equal(l.small_offset, 4096);
-    assert_int_equal(l.pair_offset, 1152);
+    assert_int_equal(l.pair_offset, 512 + 5 * SHMRT_APART_BYTES);
     assert_int_equal(l.channel_offset, 4096 + 32768);
     assert_int_equal(l.channel_chunk_bytes, 65536);
     assert_int_equal(l.ring_offset, 4096 + 32768 + 8 * 65536 + 4096);

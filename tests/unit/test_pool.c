@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { MIB = 1 << 20, THREADS = 4, SLOTS = 32 };
+enum { MIB = 1 << 20, THREADS = 4, SLOTS = 32, MARK = SHMRT_POOL_MARK_BYTES };
 
 static void run_one(rank_body body, const char *const *settings)
 {
@@ -50,7 +50,7 @@ static int use_blocks(struct rank *rank)
         void *block;
         CHECK(shmrt_alloc(comm, sizes[i], &block) == 0);
         blocks[i] = block;
-        CHECK((uintptr_t)block % (sizes[i] >= 4096 ? 4096 : 128) == 0);
+        CHECK((uintptr_t)block % (sizes[i] >= 4096 ? 4096 : SHMRT_POOL_GRAIN_BYTES) == 0);
         memset(block, (int)i + 1, sizes[i]);
         CHECK(shmrt_pool_locate(pool, block, sizes[i]) == (uint64_t)(blocks[i] - pool->file.base));
     }
@@ -113,15 +113,21 @@ static int free_what_is_no_block(struct rank *rank)
     memset(block, 0, 64 << 10);
     CHECK(shmrt_alloc(comm, 64 << 10, &memory) == 0);
     copy = memory;
-    memcpy(copy + 256 - 128, block - 128, 128); /* a right mark in the wrong place */
+    memcpy(copy + MARK, block - MARK, MARK); /* a right mark in the wrong place */
     gone = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(gone != MAP_FAILED && munmap(gone, 4096) == 0);
     char *plain = aligned_alloc(4096, 8192);
     memset(plain, 0, 8192);
-    char *const wrong[] = {NULL,         block + 1,  block + 128,
-                           block + 4096, copy + 256, block - 64,
-                           plain + 4096, gone,       comm->pools[0]->file.base,
-                           gone + 128};
+    char *const wrong[] = {NULL,
+                           block + 1,
+                           block + MARK,
+                           block + 4096,
+                           copy + 2 * MARK,
+                           block - MARK / 2,
+                           plain + 4096,
+                           gone,
+                           comm->pools[0]->file.base,
+                           gone + MARK};
     size_t used = stats_of(comm).used_bytes;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         shmrt_free(wrong[i]);
@@ -133,16 +139,16 @@ static int free_what_is_no_block(struct rank *rank)
     shmrt_free(copy);
     CHECK(stats_of(comm).used_bytes == left);
     /* A spoilt mark loses its block, and nothing else. */
-    char mark[128];
-    memcpy(mark, block - 128, 128);
-    memset(block - 128, 0x5a, 128);
+    char mark[MARK];
+    memcpy(mark, block - MARK, MARK);
+    memset(block - MARK, 0x5a, MARK);
     shmrt_free(block);
     CHECK(stats_of(comm).used_bytes == left);
     CHECK(shmrt_alloc(comm, 64 << 10, &memory) == 0 && memory == copy);
     shmrt_free(memory);
     shmrt_comm_destroy(comm);
     CHECK(is_mapped(block)); /* held by the lost block */
-    memcpy(block - 128, mark, 128);
+    memcpy(block - MARK, mark, MARK);
     shmrt_free(block);
     CHECK(!is_mapped(block));
     free(plain);
@@ -419,7 +425,7 @@ static int outlive_a_failure(struct rank *rank)
     shmrt_free(block);
     CHECK(shmrt_alloc(comm, 8192, &more) == -ECONNABORTED && !more);
     CHECK(strstr(shmrt_comm_error(comm)->text, "enough"));
-    CHECK(stats_of(comm).used_bytes == 8192 + 128);
+    CHECK(stats_of(comm).used_bytes == 8192 + MARK);
     shmrt_comm_destroy(comm);
     CHECK(((char *)kept)[8191] == 7);
     shmrt_free(kept);
@@ -453,7 +459,7 @@ static int free_in_a_child(struct rank *rank)
     int status;
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     CHECK(((char *)block)[4095] == 3);
-    CHECK(stats_of(comm).used_bytes == 4096 + 128);
+    CHECK(stats_of(comm).used_bytes == 4096 + MARK);
     shmrt_free(block);
     CHECK(stats_of(comm).used_bytes == 0);
     shmrt_comm_destroy(comm);
