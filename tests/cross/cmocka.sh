@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # cmocka.sh PRESET PREFIX: builds cmocka for the CPU of a preset and installs it below PREFIX. Its source
 # is Debian's: packages of it for other CPUs would need dpkg to know them, and RISC-V has none in Debian
-# 12. Downloads stay next to PREFIX. Nothing else of the system is touched, and no root is needed.
+# 12. Downloads stay next to PREFIX. Nothing else of the system is touched, and no root is needed. Exit
+# status 77: there is no source to be had.
 set -euo pipefail
 preset=$1 prefix=$2
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -20,8 +21,10 @@ if ! compgen -G 'cmocka_*.orig.tar.*' >/dev/null; then
     echo "deb-src ${archive:?apt names no archive} $suite main" >sources.list
     options=(-q -o "Dir::Etc::sourcelist=$PWD/sources.list" -o Dir::Etc::sourceparts=-
         -o "Dir::State::lists=$PWD/lists" -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache=")
-    apt-get "${options[@]}" update
-    apt-get "${options[@]}" source --download-only cmocka
+    if ! { apt-get "${options[@]}" update && apt-get "${options[@]}" source --download-only cmocka; }; then
+        echo "no source package of cmocka to be had here"
+        exit 77
+    fi
     rm -rf lists
 fi
 

@@ -8,14 +8,30 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
+
+/* SHMRT_TEST_RUNGS, "sve svebf16", leaves out all others but the reference. */
+static bool is_wanted(const char *name)
+{
+    const char *wanted = getenv("SHMRT_TEST_RUNGS");
+    size_t length = strlen(name);
+    if (!wanted || strcmp(name, "reference") == 0)
+        return true;
+    for (const char *at = wanted; (at = strstr(at, name)) != NULL; at += length)
+        if ((at == wanted || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
+            return true;
+    return false;
+}
 
 struct rungs rungs_here(void)
 {
     struct rungs rungs = {0};
     for (int i = 0; shmrt_kernels_rung(i); i++) {
+        if (!is_wanted(shmrt_kernels_rung(i)))
+            continue;
         assert_true(rungs.count < RUNGS_MAX);
         int rc = shmrt_kernels_choose(shmrt_kernels_rung(i), &rungs.kernels[rungs.count]);
         assert_true(rc == 0 || rc == -ENOTSUP);

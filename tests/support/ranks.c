@@ -151,8 +151,17 @@ void ranks_run(struct ranks_run *run)
         run_processes(run, &model);
 }
 
+/* SHMRT_TEST_MOST_RANKS keeps runs small where ranks are slow: under an emulator. */
+static bool is_left_out(const struct ranks_run *run)
+{
+    const char *most = getenv("SHMRT_TEST_MOST_RANKS");
+    return most && run->size > atoi(most);
+}
+
 void ranks_run_well(struct ranks_run *run)
 {
+    if (is_left_out(run))
+        return;
     ranks_run(run);
     for (int r = 0; r < run->size; r++)
         if (run->results[r])

@@ -51,7 +51,8 @@ struct ranks_run {
 /** Runs all ranks to their end. Hung processes are killed after the timeout: result -1. */
 void ranks_run(struct ranks_run *run);
 
-/** Runs and asserts (cmocka) that every body returned 0. */
+/** Runs and asserts (cmocka) that every body returned 0. More ranks than SHMRT_TEST_MOST_RANKS are
+ * left out. */
 void ranks_run_well(struct ranks_run *run);
 
 /** A communicator for a body; on failure NULL, with the words in @error_out. */
