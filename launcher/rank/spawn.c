@@ -55,8 +55,8 @@ static int bind_rank(const struct launch_job *job, size_t rank, int report)
 }
 
 /*
- * Who refuses one memory policy refuses all of them, and without /sys no node is known: the launcher
- * has said it, and libshmrt need neither ask nor say it again.
+ * Who refuses one memory policy refuses all of them, and without /sys no node is known: the
+ * launcher has said it, and libshmrt need neither ask nor say it again.
  */
 static int set_no_binding(const struct launch_job *job, int refused)
 {

@@ -114,17 +114,30 @@ def test_refused_memory_is_one_line(launcher, code):
     assert "memory cannot be bound" in result.stderr
 
 
+def run_without_launcher(launcher, prepare):
+    """Two ranks that another launcher could have started: fork comes first, so that each is alone."""
+    code = "import os\nif os.fork() == 0: os.environ['RANK'] = '1'\n" + ALL_REDUCE
+    names = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": None, "SHMRT_JOB": launcher.marker, "SHMRT_TUNE": "off"}
+    launcher.binary = sys.executable
+    result = launcher.run("-c", code, env=names, preexec_fn=prepare)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("right [2.0, 2.0, 2.0, 2.0, 2.0]") == 2
+    return lines_of(result.stderr)
+
+
 @needs_numbers
 def test_refused_memory_is_one_line_without_the_launcher(launcher):
-    """Ranks that another launcher starts: the lowest says it for all."""
-    code = "import os, sys\nif os.fork() == 0: os.environ['RANK'] = '1'\n" + ALL_REDUCE
-    names = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": None, "SHMRT_JOB": launcher.marker}
-    launcher.binary = sys.executable
-    result = launcher.run("-c", code + "\nsys.stdout.flush()", env=names, preexec_fn=forbidding("mbind", errno.EPERM))
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("right") == 2
-    lines = lines_of(result.stderr)
+    """The lowest rank says it for all."""
+    lines = run_without_launcher(launcher, forbidding("mbind", errno.EPERM))
     assert len(lines) == 1 and "all 2 ranks: mbind" in lines[0] and "CAP_SYS_NICE" in lines[0]
+
+
+def test_nothing_at_all_is_one_line_without_the_launcher(launcher):
+    if around.why_not(rootless=True):
+        pytest.skip(around.why_not(rootless=True))
+    changes, _ = PLACES["nothing"]
+    lines = run_without_launcher(launcher, around.inside(*changes, rootless=True))
+    assert len(lines) == 1 and "all 2 ranks: " in lines[0] and "there is no /sys" in lines[0]
 
 
 def test_a_cache_that_cannot_be_kept_is_one_line(launcher, rootless):
