@@ -144,7 +144,10 @@ static void add_pool(struct text *text, struct shmrt_comm *comm, const struct pl
         return;
     }
     add(text, "  pool      ");
-    add_pages(text, &placement->pool, &placement->nodes);
+    if (stats.taken_bytes)
+        add_pages(text, &placement->pool, &placement->nodes);
+    else
+        add(text, "nothing of it taken yet");
     add(text,
         "; %.1f MiB used, %.1f MiB at most, %.1f MiB taken from the system, %.1f MiB allowed\n",
         mib(stats.used_bytes), mib(stats.peak_bytes), mib(stats.taken_bytes),

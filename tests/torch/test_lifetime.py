@@ -178,6 +178,12 @@ def test_stats_and_report(fresh_ranks):
         assert report["affinity"] and report["pages"] > 0
         assert report["pages_on_node"] + report["pages_unknown"] <= report["pages"]
         assert f"rank {rank} of 2" in text and report["kernel"] in text and "pages" in text
+        assert text == report["text"].rstrip("\n")
+        assert [line.split()[0] for line in text.splitlines()[1:4]] == ["runs", "segment", "pool"]
+        assert report["pages"] * report["page_bytes"] >= 8 << 20
+        assert report["pool_pages"] * report["pool_page_bytes"] == report["pool"]["taken"]
+        assert report["cpu_nodes"] == report["nodes"] or not report["bound"]
+        assert not report["moved"] and "  moved" not in text
 
 
 def in_a_child() -> str:
