@@ -216,8 +216,13 @@ static int take_hugetlb(const struct shmrt_file_use *use, const struct shmrt_fil
     if (rc == -EINVAL)
         return shmrt_error_set(error_out, -ENOTSUP,
                                "hugetlb pages can't be bound before Linux 5.14");
+    if (rc == 0)
+        return 0;
+    /* Some may have come: given back, they count as free again. */
+    (void)fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+                    (off_t)bytes);
     bool is_bound = !shmrt_nodeset_is_empty(&file->bound_nodes);
-    return rc ? set_shortage(use, file, is_bound ? &file->bound_nodes : NULL, bytes, error_out) : 0;
+    return set_shortage(use, file, is_bound ? &file->bound_nodes : NULL, bytes, error_out);
 }
 
 int shmrt_file_take(const struct shmrt_file_use *use, const struct shmrt_file *file, size_t from,
