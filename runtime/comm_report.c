@@ -161,8 +161,8 @@ static void add_moved(struct text *text, const struct placement *placement)
     add(text, "  moved     since it took its shared memory: from ");
     add_nodes(text, "NUMA node ", &placement->cpu_nodes_then);
     add_nodes(text, " to ", &placement->cpu_nodes);
-    add(text, "; the memory stays where it is. Bind ranks before they start, or make the "
-              "communicator again\n");
+    add(text, "; memory does not follow by itself, and is where these lines say. Bind ranks before "
+              "they start, or make the communicator again\n");
 }
 
 /* "0-3 | 4-7", and what that means for sums; nothing where all ranks are near each other. */

@@ -464,7 +464,8 @@ struct shmrt_pages_proof {
  * @nodes:     bit n: the memory belongs on NUMA node n (the first 64): SHMRT_NODES, or the nodes of
  *             the CPUs that the rank might run on when it was taken
  * @cpu_nodes: the nodes of the CPUs that the calling thread may run on now
- * @moved:     these are others than at creation; the memory has stayed
+ * @moved:     these are others than at creation; memory does not follow by itself, only where a
+ *             cgroup's cpuset takes it along
  */
 struct shmrt_placement_proof {
     struct shmrt_pages_proof segment;
