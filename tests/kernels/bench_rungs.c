@@ -27,9 +27,8 @@ enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
 struct work {
     const struct shmrt_kernels *kernels;
     enum shmrt_dtype dtype;
-    int runs; /* of a batch */
-    double batch_ns;
-    double quotients[TURNS];
+    int runs;           /* of a batch */
+    double seen[TURNS]; /* times of memcpy; of the others the quotients by it */
     double median;
 };
 
@@ -68,13 +67,22 @@ static void run(const struct work *work, const struct vectors *vectors)
     __asm__ __volatile__("" : : "r"(out) : "memory");
 }
 
-static void time_batch(struct work *work, const struct vectors *vectors)
+/* Nanoseconds of one run. */
+static double time_batch(const struct work *work, const struct vectors *vectors)
 {
     run(work, vectors); /* brings its inputs into the cache, where they fit */
     double start = now_ns();
     for (int i = 0; i < work->runs; i++)
         run(work, vectors);
-    work->batch_ns = (now_ns() - start) / work->runs;
+    return (now_ns() - start) / work->runs;
+}
+
+/* Long enough that neither the clock nor registers that wake up matter. */
+static void set_runs(struct work *work, const struct vectors *vectors)
+{
+    work->runs = 1;
+    while (time_batch(work, vectors) * work->runs < BATCH_NS)
+        work->runs *= 2;
 }
 
 static int compare(const void *a, const void *b)
@@ -86,21 +94,18 @@ static int compare(const void *a, const void *b)
 /* All of @works in turn, each beside a memcpy of its own. */
 static void take_turns(struct work *works, int n, const struct vectors *vectors)
 {
-    for (int w = 0; w < n; w++) {
-        works[w].runs = 1;
-        time_batch(&works[w], vectors);
-        works[w].runs = (int)(BATCH_NS / (works[w].batch_ns + 1)) + 1;
-    }
     int turns = vectors->bytes < LARGE_BYTES ? TURNS : TURNS_OF_LARGE;
+    for (int w = 0; w < n; w++)
+        set_runs(&works[w], vectors);
     for (int turn = 0; turn < turns; turn++)
         for (int w = 1; w < n; w++) {
-            time_batch(&works[0], vectors);
-            time_batch(&works[w], vectors);
-            works[w].quotients[turn] = works[w].batch_ns / works[0].batch_ns;
+            double memcpy_ns = time_batch(&works[0], vectors);
+            works[0].seen[turn] = memcpy_ns;
+            works[w].seen[turn] = time_batch(&works[w], vectors) / memcpy_ns;
         }
-    for (int w = 1; w < n; w++) {
-        qsort(works[w].quotients, (size_t)turns, sizeof works[w].quotients[0], compare);
-        works[w].median = works[w].quotients[turns / 2];
+    for (int w = 0; w < n; w++) {
+        qsort(works[w].seen, (size_t)turns, sizeof works[w].seen[0], compare);
+        works[w].median = works[w].seen[turns / 2];
     }
 }
 
@@ -158,6 +163,8 @@ static void bench(const struct rungs *rungs, size_t bytes)
             printf(" %.2f |", works[1 + r * DTYPES + d].median);
         printf("\n");
     }
+    printf("| %zu KiB | memcpy writes %.0f GB/s |%.*s\n", bytes / 1024,
+           (double)bytes / works[0].median, 4 * DTYPES, " - | - | - | - | - | - | - | - |");
     fflush(stdout);
     vectors_free(&vectors);
 }

@@ -2,8 +2,8 @@
 /*
  * avx512.c - the rung for AVX-512 F, BW, VL and DQ: 64 bytes at a time, ends under a byte mask.
  *
- * VCVTNE2PS2BF16 would shorten bf16, but flushes subnormals, which the reference keeps: bf16 is
- * rounded in integer arithmetic, and CPUs without AVX512_BF16 give nothing away.
+ * bf16 is rounded in integer arithmetic. VCVTNE2PS2BF16 flushes subnormals, which the reference
+ * keeps, and even where that is not mended it is slower (docs/performance.md, Rungs of kernels).
  */
 #include "../rungs.h"
 
