@@ -15,11 +15,18 @@
 /* One-shot, two-shot in one part, and several parts of a ring. */
 static const size_t counts[] = {1, 10, 1027, 20011};
 
+/* SHMRT_TEST_WITHOUT names a dtype that an emulated CPU gets wrong. */
+static bool is_left_out(enum shmrt_dtype dtype)
+{
+    const char *name = getenv("SHMRT_TEST_WITHOUT");
+    return name && strcmp(name, shmrt_dtype_name(dtype)) == 0;
+}
+
 static int call_types(struct rank *rank, struct shmrt_comm *comm, struct call call)
 {
     for (int dtype = 0; dtype < SHMRT_DTYPE_COUNT; dtype++)
         for (int op = 0; op < SHMRT_OP_COUNT; op++) {
-            if (op == SHMRT_AVG && dtype > SHMRT_FLOAT16)
+            if ((op == SHMRT_AVG && dtype > SHMRT_FLOAT16) || is_left_out((enum shmrt_dtype)dtype))
                 continue;
             call.dtype = (enum shmrt_dtype)dtype;
             call.op = (enum shmrt_op)op;
@@ -59,7 +66,8 @@ static int call_every_collective(struct rank *rank)
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         for (size_t c = 0; c < sizeof all / sizeof all[0]; c++) {
             struct call call = {.collective = all[c],
-                                .dtype = i % 2 ? SHMRT_FLOAT16 : SHMRT_BFLOAT16,
+                                .dtype = i % 2 && !is_left_out(SHMRT_FLOAT16) ? SHMRT_FLOAT16
+                                                                              : SHMRT_BFLOAT16,
                                 .op = SHMRT_SUM,
                                 .count = counts[i],
                                 .root = (int)c % rank->size,

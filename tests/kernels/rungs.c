@@ -26,16 +26,46 @@ static bool is_wanted(const char *name)
     return false;
 }
 
+/* The dtype that SHMRT_TEST_WITHOUT names, for a CPU that is emulated wrongly; or -1. */
+static int dtype_left_out(void)
+{
+    const char *name = getenv("SHMRT_TEST_WITHOUT");
+    for (int dtype = 0; name && dtype < SHMRT_DTYPE_COUNT; dtype++)
+        if (strcmp(shmrt_dtype_name(dtype), name) == 0)
+            return dtype;
+    return -1;
+}
+
+/* The reference's kernels stand in for the rung's. */
+static void leave_out(struct shmrt_kernels *kernels, const struct shmrt_kernels *reference)
+{
+    int dtype = dtype_left_out();
+    if (dtype < 0 || kernels == reference)
+        return;
+    memcpy(kernels->reduce[dtype], reference->reduce[dtype], sizeof kernels->reduce[dtype]);
+    memcpy(kernels->partial[dtype], reference->partial[dtype], sizeof kernels->partial[dtype]);
+    memcpy(kernels->total[dtype], reference->total[dtype], sizeof kernels->total[dtype]);
+    kernels->norm[dtype] = reference->norm[dtype];
+}
+
+bool rungs_skip_trial(struct rungs *rungs)
+{
+    return rungs->trials++ % rungs->stride != 0;
+}
+
 struct rungs rungs_here(void)
 {
-    struct rungs rungs = {0};
+    const char *stride = getenv("SHMRT_TEST_STRIDE");
+    struct rungs rungs = {.stride = stride ? (unsigned int)atoi(stride) : 1};
+    assert_true(rungs.stride > 0);
     for (int i = 0; shmrt_kernels_rung(i); i++) {
         if (!is_wanted(shmrt_kernels_rung(i)))
             continue;
         assert_true(rungs.count < RUNGS_MAX);
         int rc = shmrt_kernels_choose(shmrt_kernels_rung(i), &rungs.kernels[rungs.count]);
         assert_true(rc == 0 || rc == -ENOTSUP);
-        rungs.count += rc == 0;
+        if (rc == 0)
+            leave_out(&rungs.kernels[rungs.count++], &rungs.kernels[0]);
     }
     assert_true(rungs.count > 0);
     assert_string_equal(rungs.kernels[0].name, "reference");
@@ -67,8 +97,11 @@ void rungs_print(const struct rungs *rungs)
         if (is_tested(rungs, name))
             continue;
         bool built = shmrt_kernels_choose_for(~0u, name, &kernels) == 0;
-        printf("; %s: %s", built ? "not on this CPU" : "not in this build", name);
+        const char *why = built ? "not on this CPU" : "not in this build";
+        printf("; %s: %s", is_wanted(name) ? why : "not asked for", name);
     }
+    if (dtype_left_out() >= 0)
+        printf("; left out: %s", shmrt_dtype_name(dtype_left_out()));
     printf("\n");
     fflush(stdout);
 }

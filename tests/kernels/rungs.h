@@ -9,11 +9,17 @@ enum { RUNGS_MAX = 16 };
 
 struct rungs {
     int count;
+    unsigned int stride; /* SHMRT_TEST_STRIDE: each so many-th trial is made; 1 */
+    unsigned int trials;
     struct shmrt_kernels kernels[RUNGS_MAX]; /* the reference first */
 };
 
-/** All rungs that run here. */
+/** All rungs that run here; of the dtype that SHMRT_TEST_WITHOUT names, only the reference. */
 struct rungs rungs_here(void);
+
+/** Whether a sweep leaves out its next trial, for an emulated CPU that would take an hour for all.
+ */
+bool rungs_skip_trial(struct rungs *rungs);
 
 /** One line: which rungs are tested, and which are not and why. */
 void rungs_print(const struct rungs *rungs);

@@ -37,11 +37,12 @@ static void names(void **state)
 {
     const struct rungs *rungs = *state;
     const struct shmrt_kernels *best = &rungs->kernels[rungs->count - 1];
-    struct shmrt_kernels kernels;
+    struct shmrt_kernels kernels, forced;
     assert_int_equal(shmrt_kernels_choose(NULL, &kernels), 0);
     assert_string_equal(kernels.name, best->name);
     assert_int_equal(shmrt_kernels_choose("auto", &kernels), 0);
-    assert_memory_equal(&kernels, best, sizeof kernels);
+    assert_int_equal(shmrt_kernels_choose(best->name, &forced), 0);
+    assert_memory_equal(&kernels, &forced, sizeof kernels);
     static const char *const wrong[] = {"", "AVX2", "avx", "avx5122", "sse", "reference "};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_int_equal(shmrt_kernels_choose(wrong[i], &kernels), -EINVAL);

@@ -149,7 +149,7 @@ static void run_on(struct fixture *f, const struct shmrt_kernels *kernels,
 static void run(struct fixture *f, struct trial *trial, int shape)
 {
     const void *in[TERMS];
-    if (!f->rungs.kernels[0].reduce[trial->dtype][trial->op])
+    if (!f->rungs.kernels[0].reduce[trial->dtype][trial->op] || rungs_skip_trial(&f->rungs))
         return;
     trial->grouping = (struct shmrt_grouping){shapes[shape].groups, shapes[shape].begin};
     trial->n = shapes[shape].begin[shapes[shape].groups];

@@ -122,7 +122,8 @@ static void run_on(struct fixture *fixture, const struct shmrt_kernels *kernels,
 /* The reference's own answer comes from plain buffers; then it is put to the same trial. */
 static void run(struct fixture *fixture, const struct trial *trial)
 {
-    if (!fixture->rungs.kernels[0].reduce[trial->dtype][trial->op])
+    if (!fixture->rungs.kernels[0].reduce[trial->dtype][trial->op] ||
+        rungs_skip_trial(&fixture->rungs))
         return;
     const void *terms[TERMS_MAX];
     for (int k = 0; k < trial->n; k++)
