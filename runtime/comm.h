@@ -56,6 +56,17 @@ int shmrt_tune_choose(struct shmrt_comm *comm, int ranks, uint64_t lanes, bool c
 int shmrt_tune_measure(struct shmrt_comm *comm, uint64_t lanes,
                        struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
+/** Nanoseconds of each of @calls calls of @coll, begun together. */
+int shmrt_tune_time(struct shmrt_comm *comm, const struct shmrt_coll *coll, int calls,
+                    double *ns_out) SHMRT_WARN_UNUSED;
+
+/** Logs why the thresholds could not be kept; @rc as of shmrt_tuning_write. */
+void shmrt_tune_tell_kept(const struct shmrt_comm *comm, const char *path, int rc);
+
+/** shmrt_tune_groups - from which size on to go by groups; all ranks together, after the above */
+int shmrt_tune_groups(struct shmrt_comm *comm, uint64_t lanes,
+                      struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
 /** shmrt_groups_own - the group of this rank, or -EINVAL (SHMRT_GROUPS can't be read or followed)
  */
 int shmrt_groups_own(const struct shmrt_options *options, int rank, int64_t *group_out,

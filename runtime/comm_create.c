@@ -236,7 +236,7 @@ static void fill_tuning(struct shmrt_comm *comm, const struct shmrt_hello *mine)
         .oneshot_max_bytes = oneshot < layout->small_bytes ? oneshot : layout->small_bytes,
         .exchange_max_bytes = (size_t)first->tuning[1],
         .lane_bytes = (size_t)first->tuning[2] ? (size_t)first->tuning[2] : 1,
-        .hierarchy_min_bytes = (size_t)first->tuning[3],
+        .hierarchy_min_bytes = SHMRT_HIERARCHY_NEVER,
         .chunk_bytes = layout->chunk_bytes,
     };
 }
@@ -272,7 +272,6 @@ static int choose_tuning(struct shmrt_comm *comm, struct shmrt_hello *mine,
     mine->tuning[0] = tuning.oneshot_max_bytes;
     mine->tuning[1] = tuning.exchange_max_bytes;
     mine->tuning[2] = tuning.lane_bytes;
-    mine->tuning[3] = tuning.hierarchy_min_bytes;
     return 0;
 }
 
@@ -281,6 +280,7 @@ static int choose_groups(struct shmrt_comm *comm, struct shmrt_hello *mine,
 {
     const char *order = comm->options.sum_order;
     mine->rank_order = strcmp(order, "rank") == 0;
+    memcpy(mine->groups, comm->options.groups, sizeof mine->groups);
     if (!mine->rank_order && strcmp(order, "placement") != 0)
         return shmrt_error_set(error_out, -EINVAL, "SHMRT_SUM_ORDER=%s is not placement or rank",
                                order);
@@ -324,6 +324,8 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
         shmrt_notices_tell(notices, &mine, comm->links);
     if (rc == 0 && comm->group.tuning.tuned == SHMRT_TUNED_MEASURE)
         rc = shmrt_tune_measure(comm, mine.lanes, error_out);
+    if (rc == 0)
+        rc = shmrt_tune_groups(comm, mine.lanes, error_out);
     return rc;
 }
 

@@ -108,5 +108,7 @@ void shmrt_groups_set(struct shmrt_comm *comm, const struct shmrt_hello *mine)
         rank_order = rank_order || hello->rank_order;
     }
     shmrt_order_make(&group->order, all_known ? ids : NULL, mine->size);
-    shmrt_order_make(&group->sum_order, all_known && !rank_order ? ids : NULL, mine->size);
+    /* Groups of one rank each make rank order too, and one group is less work for the kernels. */
+    bool is_grouped = shmrt_order_has_levels(&group->order) && !rank_order;
+    shmrt_order_make(&group->sum_order, is_grouped ? ids : NULL, mine->size);
 }

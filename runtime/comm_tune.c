@@ -20,7 +20,6 @@
 enum {
     DEFAULT_ONESHOT = 16 * 1024,
     DEFAULT_LANE = 32 * 1024,
-    DEFAULT_HIERARCHY = 1024 * 1024,
     FIRST_BYTES = 4 * 1024,
     SIZES = 9, /* 4 KiB to 1 MiB, doubling */
     SAMPLES = 5,
@@ -49,8 +48,6 @@ static void apply_settings(const struct shmrt_comm *comm, struct shmrt_tuning *t
         tuning->oneshot_max_bytes = options->oneshot_max_bytes;
     if (options->exchange_max_bytes != SHMRT_AUTO)
         tuning->exchange_max_bytes = options->exchange_max_bytes;
-    if (options->hierarchy_min_bytes != SHMRT_AUTO)
-        tuning->hierarchy_min_bytes = options->hierarchy_min_bytes;
     if (options->lane_bytes != SHMRT_AUTO)
         tuning->lane_bytes = options->lane_bytes;
 }
@@ -58,7 +55,7 @@ static void apply_settings(const struct shmrt_comm *comm, struct shmrt_tuning *t
 static bool find_path(const struct shmrt_comm *comm, int ranks, uint64_t lanes,
                       char out[SHMRT_TUNING_PATH_BYTES])
 {
-    const struct shmrt_tuning_key key = {ranks, lanes, comm->group.kernels.name};
+    const struct shmrt_tuning_key key = {ranks, lanes, comm->group.kernels.name, NULL};
     return shmrt_tuning_path(&key, out);
 }
 
@@ -71,7 +68,7 @@ int shmrt_tune_choose(struct shmrt_comm *comm, int ranks, uint64_t lanes, bool c
     if (!now && !off && strcmp(tune, "auto") != 0)
         return shmrt_error_set(error_out, -EINVAL, "SHMRT_TUNE=%s is not auto, now or off", tune);
     *out = (struct shmrt_tuning){.oneshot_max_bytes = DEFAULT_ONESHOT,
-                                 .hierarchy_min_bytes = DEFAULT_HIERARCHY,
+                                 .hierarchy_min_bytes = SHMRT_HIERARCHY_NEVER,
                                  .lane_bytes = DEFAULT_LANE};
     if (ranks > 1 && !off && is_auto(comm) && find_path(comm, ranks, lanes, path)) {
         if (!now && shmrt_tuning_read(path, out))
@@ -83,9 +80,8 @@ int shmrt_tune_choose(struct shmrt_comm *comm, int ranks, uint64_t lanes, bool c
     return 0;
 }
 
-/* Nanoseconds of @calls all-reduces, begun together. */
-static int time_calls(struct shmrt_comm *comm, const struct shmrt_coll *coll, int calls,
-                      double *ns_out)
+int shmrt_tune_time(struct shmrt_comm *comm, const struct shmrt_coll *coll, int calls,
+                    double *ns_out)
 {
     struct shmrt_work work;
     const struct shmrt_coll meet = {.collective = SHMRT_BARRIER, .element_bytes = 1};
@@ -104,6 +100,7 @@ static void force(struct shmrt_group *group, enum way way)
 {
     group->tuning.oneshot_max_bytes = way == ONESHOT ? group->layout.small_bytes : 0;
     group->tuning.exchange_max_bytes = way == EXCHANGE ? SIZE_MAX : 0;
+    group->tuning.hierarchy_min_bytes = SIZE_MAX;
 }
 
 /* The best of a few samples: of what disturbs, nothing makes a call faster. */
@@ -120,7 +117,7 @@ static int time_ways(struct shmrt_comm *comm, const struct shmrt_coll *coll, dou
             force(&comm->group, way);
             /* About 5 bytes a nanosecond, whatever the machine: only the batch depends on it. */
             int calls = 1 + (int)(SAMPLE_NS / (500 + bytes / 5));
-            rc = time_calls(comm, coll, calls, &ns);
+            rc = shmrt_tune_time(comm, coll, calls, &ns);
             best[way] = best[way] == 0 || ns < best[way] ? ns : best[way];
         }
     return rc;
@@ -175,9 +172,8 @@ static int measure(struct shmrt_comm *comm, char *buffer, double times[SIZES][WA
 }
 
 /* Without a folder of the user's to write to nothing is wrong, but each start takes longer. */
-static void keep(const struct shmrt_comm *comm, const char *path)
+void shmrt_tune_tell_kept(const struct shmrt_comm *comm, const char *path, int rc)
 {
-    int rc = shmrt_tuning_write(path, &comm->group.tuning);
     if (rc)
         shmrt_log(&comm->group.sync.logger, SHMRT_LOG_WARNING,
                   "what was measured can't be kept in %.*s (%s), so every start measures again for "
@@ -208,7 +204,7 @@ int shmrt_tune_measure(struct shmrt_comm *comm, uint64_t lanes, struct shmrt_err
         tuning->oneshot_max_bytes = FIRST_BYTES;
     tuning->exchange_max_bytes = find_threshold(times, EXCHANGE, tuning->oneshot_max_bytes);
     if (comm->group.sync.rank == 0 && find_path(comm, comm->group.sync.size, lanes, path))
-        keep(comm, path);
+        shmrt_tune_tell_kept(comm, path, shmrt_tuning_write(path, tuning));
     apply_settings(comm, tuning);
     return 0;
 }
@@ -231,8 +227,10 @@ size_t shmrt_comm_tuning(const struct shmrt_comm *comm, char *buffer, size_t byt
     char exchange[64] = "", groups[64] = "";
     if (t->exchange_max_bytes > t->oneshot_max_bytes)
         snprintf(exchange, sizeof exchange, ", one pass up to %zu", t->exchange_max_bytes);
-    if (shmrt_order_has_levels(&comm->group.order))
+    if (t->hierarchy_min_bytes < SHMRT_HIERARCHY_NEVER)
         snprintf(groups, sizeof groups, ", by groups from %zu", t->hierarchy_min_bytes);
+    else if (shmrt_order_has_levels(&comm->group.order))
+        snprintf(groups, sizeof groups, ", never by groups");
     int needed = snprintf(buffer, bytes,
                           "one-shot up to %zu bytes%s, two-shot beyond%s, parts of %zu at most, a "
                           "lane for each %zu (%s)",

@@ -37,9 +37,20 @@ static void read_model(char out[MODEL_BYTES])
         *c = isalnum((unsigned char)*c) ? *c : c[1] == '\0' || *c == '\n' ? '\0' : '-';
 }
 
+/* "", or which rank is in which group: FNV-1a. */
+static void name_groups(const struct shmrt_order *groups, char out[32])
+{
+    uint32_t hash = 2166136261u;
+    out[0] = '\0';
+    for (int r = 0; groups && r < groups->size; r++)
+        hash = (hash ^ (uint32_t)groups->group_of[r]) * 16777619u;
+    if (groups)
+        snprintf(out, 32, "-groups-%08" PRIx32, hash);
+}
+
 bool shmrt_tuning_path(const struct shmrt_tuning_key *key, char out[SHMRT_TUNING_PATH_BYTES])
 {
-    char model[MODEL_BYTES];
+    char model[MODEL_BYTES], groups[32];
     const char *folder = getenv("XDG_CACHE_HOME"), *below = "";
     if (!folder || folder[0] != '/') {
         folder = getenv("HOME");
@@ -48,10 +59,11 @@ bool shmrt_tuning_path(const struct shmrt_tuning_key *key, char out[SHMRT_TUNING
     if (!folder || folder[0] != '/')
         return false;
     read_model(model);
+    name_groups(key->groups, groups);
     int bytes = snprintf(out, SHMRT_TUNING_PATH_BYTES,
-                         "%s%s/shmrt/tuning-%s-%ld-cpus-%d-ranks-%" PRIu64 "-lanes-%s-%s", folder,
+                         "%s%s/shmrt/tuning-%s-%ld-cpus-%d-ranks-%" PRIu64 "-lanes%s-%s-%s", folder,
                          below, model, sysconf(_SC_NPROCESSORS_ONLN), key->ranks, key->lanes,
-                         key->kernel, shmrt_version());
+                         groups, key->kernel, shmrt_version());
     return bytes > 0 && bytes < SHMRT_TUNING_PATH_BYTES;
 }
 
@@ -86,7 +98,7 @@ static int make_folders(const char *path)
     return -failed;
 }
 
-int shmrt_tuning_write(const char *path, const struct shmrt_tuning *tuning)
+static int write_file(const char *path, const char *text)
 {
     char fresh[SHMRT_TUNING_PATH_BYTES + 16];
     int rc = make_folders(path);
@@ -96,12 +108,40 @@ int shmrt_tuning_write(const char *path, const struct shmrt_tuning *tuning)
     FILE *file = fopen(fresh, "wxe");
     if (!file)
         return -errno;
-    int written = fprintf(file, "oneshot_max %zu\nexchange_max %zu\n", tuning->oneshot_max_bytes,
-                          tuning->exchange_max_bytes);
+    int written = fputs(text, file);
     rc = fclose(file) != 0 ? -errno : written < 0 ? -EIO : 0;
     if (rc == 0 && rename(fresh, path) != 0)
         rc = -errno;
     if (rc)
         unlink(fresh);
     return rc;
+}
+
+int shmrt_tuning_write(const char *path, const struct shmrt_tuning *tuning)
+{
+    char text[96];
+    snprintf(text, sizeof text, "oneshot_max %zu\nexchange_max %zu\n", tuning->oneshot_max_bytes,
+             tuning->exchange_max_bytes);
+    return write_file(path, text);
+}
+
+bool shmrt_tuning_read_groups(const char *path, size_t *hierarchy_min_out)
+{
+    uint64_t bytes;
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    int found = fscanf(file, "hierarchy_min %" SCNu64, &bytes);
+    fclose(file);
+    if (found != 1 || bytes > SHMRT_HIERARCHY_NEVER)
+        return false;
+    *hierarchy_min_out = (size_t)bytes;
+    return true;
+}
+
+int shmrt_tuning_write_groups(const char *path, size_t hierarchy_min)
+{
+    char text[48];
+    snprintf(text, sizeof text, "hierarchy_min %zu\n", hierarchy_min);
+    return write_file(path, text);
 }

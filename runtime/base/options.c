@@ -74,7 +74,7 @@ static const struct option {
     {"groups", "SHMRT_GROUPS", GROUPS, "auto", 0, 0, AT(groups),
      "ranks that are near each other, for hierarchical collectives and the order of summation: "
      "socket or node (of the CPUs a rank may run on), one (all ranks), or lists of ranks such as "
-     "0-3/4-7; auto: by socket where every rank runs on one only"},
+     "0-3/4-7; auto: by socket where every rank runs on one only; the same on all ranks"},
     {"sum_order", "SHMRT_SUM_ORDER", NAME, "placement", 0, 0, AT(sum_order),
      "in which floating-point terms are added: placement: within each group in the order of ranks, "
      "then the groups; rank: in the order of ranks, which costs more bytes between groups; rank if "

@@ -44,6 +44,9 @@ enum shmrt_tuned {
     SHMRT_TUNED_MEASURED, /* just now */
 };
 
+/* hierarchy_min_bytes: more than any vector has. */
+#define SHMRT_HIERARCHY_NEVER ((size_t)1 << 62)
+
 /** Sizes at which one way of doing things gives way to another; the same on all ranks. */
 struct shmrt_tuning {
     enum shmrt_tuned tuned;

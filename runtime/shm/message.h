@@ -3,7 +3,7 @@
 #ifndef SHMRT_MESSAGE_H
 #define SHMRT_MESSAGE_H
 
-#include "base/error.h"
+#include "base/options.h"
 
 #define SHMRT_MESSAGE_MAGIC UINT64_C(0x31676d74726d6873) /* "shmrtmg1", little-endian */
 
@@ -35,10 +35,11 @@ struct shmrt_hello {
     uint64_t chunk_bytes;
     uint64_t oneshot_max_bytes;
     uint64_t lanes;
-    uint64_t tuning[4];  /* of rank 0: one-shot, exchange, lane and hierarchy bytes */
+    uint64_t tuning[3];  /* of rank 0: one-shot, exchange and lane bytes */
     uint64_t tuned;      /* of rank 0: enum shmrt_tuned */
     int64_t group;       /* equal for ranks that are near each other; SHMRT_GROUP_UNKNOWN */
     uint64_t rank_order; /* 1: this rank wants terms combined in rank order */
+    char groups[SHMRT_GROUPS_BYTES];      /* SHMRT_GROUPS, which has to be the same */
     uint64_t notices[SHMRT_NOTICES_MOST]; /* hashes of warnings that wait; 0: none */
     /* Used in builds with SHMRT_SHARE_MAPPINGS: addresses of the segment and the struct of the pool
      */

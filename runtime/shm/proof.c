@@ -59,7 +59,8 @@ static struct shmrt_proof nothing_known(const struct shmrt_file *file, size_t pa
 void shmrt_proof_count(const struct shmrt_file *file, size_t taken_bytes,
                        const struct shmrt_nodeset *nodes, struct shmrt_proof *out)
 {
-    size_t pages = (taken_bytes + file->page_bytes - 1) / file->page_bytes;
+    /* No pool: a file of no pages, of no size. */
+    size_t pages = taken_bytes ? (taken_bytes + file->page_bytes - 1) / file->page_bytes : 0;
     *out = nothing_known(file, pages, 0);
     for (size_t at = 0; at < pages; at += PAGES_AT_ONCE) {
         void *address[PAGES_AT_ONCE];

@@ -105,6 +105,12 @@ static int compare_hellos(const struct shmrt_hello *own, const struct shmrt_hell
     if (!rc)
         rc = compare_number("SHMRT_ONESHOT_MAX", same, own->oneshot_max_bytes,
                             peer->oneshot_max_bytes, own, peer, error_out);
+    if (!rc && strncmp(own->groups, peer->groups, SHMRT_GROUPS_BYTES) != 0)
+        rc = shmrt_error_set(error_out, -EPROTO,
+                             "rank %d (pid %d) and rank %d (pid %d) differ in SHMRT_GROUPS: %s and "
+                             "%.*s; %s",
+                             own->rank, own->pid, peer->rank, peer->pid, own->groups,
+                             SHMRT_GROUPS_BYTES - 1, peer->groups, same);
     return rc;
 }
 

@@ -114,20 +114,45 @@ static int reports(struct rank *rank)
     return 0;
 }
 
+static void expect_report(const char *groups, const char *order, const char *words)
+{
+    const char *settings[] = {groups, order, "pool=0", NULL};
+    char line[128];
+    snprintf(line, sizeof line, "%s", words);
+    struct ranks_run run = {
+        .kind = RANKS_PROCESSES, .size = RANKS, .settings = settings, .body = reports, .arg = line};
+    ranks_run_well(&run);
+}
+
 static void the_report_tells_the_groups(void **state)
 {
     (void)state;
-    char by_group[] = "groups    ranks 0,2 | 1,3; sums go group by group\n";
-    char by_rank[] = "groups    ranks 0,2 | 1,3; sums go in the order of ranks\n";
-    const char *settings[] = {"groups=1,3/0,2", NULL, NULL};
-    struct ranks_run run = {.kind = RANKS_PROCESSES,
-                            .size = RANKS,
-                            .settings = settings,
-                            .body = reports,
-                            .arg = by_group};
-    ranks_run_well(&run);
-    settings[1] = "sum_order=rank";
-    run.arg = by_rank;
+    expect_report("groups=1,3/0,2", "sum_order=placement",
+                  "groups    ranks 0,2 | 1,3; sums go group by group\n");
+    expect_report("groups=1,3/0,2", "sum_order=rank",
+                  "groups    ranks 0,2 | 1,3; sums go in the order of ranks\n");
+    /* Groups of one rank each: the same order, and the kernels have one group. */
+    expect_report("groups=3/2/1/0", "sum_order=placement",
+                  "groups    ranks 0 | 1 | 2 | 3; sums go in the order of ranks\n");
+    expect_report("groups=one", "sum_order=placement", "pool      off\n");
+}
+
+static int is_refused_with_words(struct rank *rank)
+{
+    struct shmrt_error error;
+    struct shmrt_comm *comm = NULL;
+    const char *settings[] = {rank->rank == 1 ? "groups=one" : "groups=0/1", NULL};
+    struct shmrt_params params = {
+        .rank = rank->rank, .size = rank->size, .job = rank->job, .settings = settings};
+    CHECK(shmrt_comm_create(&params, &comm, &error) == -EPROTO);
+    CHECK(strstr(error.text, "differ in SHMRT_GROUPS"));
+    return 0;
+}
+
+static void ranks_that_differ_are_refused(void **state)
+{
+    (void)state;
+    struct ranks_run run = {.kind = RANKS_PROCESSES, .size = 2, .body = is_refused_with_words};
     ranks_run_well(&run);
 }
 
@@ -220,6 +245,7 @@ int main(void)
         cmocka_unit_test(groups_go_by_their_lowest_rank),
         cmocka_unit_test(rank_order_can_be_forced),
         cmocka_unit_test(the_report_tells_the_groups),
+        cmocka_unit_test(ranks_that_differ_are_refused),
         cmocka_unit_test(wrong_settings_are_refused),
         cmocka_unit_test(flat_ways_move_what_they_must),
     };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_tuning.c - thresholds: measured once, kept, agreed on, overridden, and never needed. */
+#include "comm.h"
 #include "ranks.h"
 #include "tuning_cache.h"
 #include "values.h"
@@ -49,11 +50,16 @@ static bool find_file(const char *folder, char path[SHMRT_TUNING_PATH_BYTES])
 
 static int remove_cache(void **state)
 {
-    char path[SHMRT_TUNING_PATH_BYTES];
-    if (find_file(*state, path))
+    char below[256], path[SHMRT_TUNING_PATH_BYTES];
+    snprintf(below, sizeof below, "%s/shmrt", (char *)*state);
+    DIR *dir = opendir(below);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        snprintf(path, sizeof path, "%s/%.200s", below, entry->d_name);
         unlink(path);
-    snprintf(path, sizeof path, "%s/shmrt", (char *)*state);
-    rmdir(path);
+    }
+    if (dir)
+        closedir(dir);
+    rmdir(below);
     rmdir(*state);
     free(*state);
     return 0;
@@ -140,6 +146,47 @@ static void a_broken_file_is_none(void **state)
     }
 }
 
+/* Measures even where ranks share CPUs, and then reads what was kept. */
+static int measure_groups(struct rank *rank)
+{
+    struct shmrt_error error;
+    struct shmrt_comm *comm = rank_comm(rank, &error);
+    int64_t first, all[RANKS_MAX];
+    CHECK(comm);
+    comm->group.sync.crowded = false;
+    for (int turn = 0; turn < 2; turn++) {
+        strcpy(comm->options.tune, turn == 0 ? "now" : "auto");
+        CHECK(shmrt_tune_groups(comm, 1, &error) == 0);
+        int64_t own = (int64_t)comm->group.tuning.hierarchy_min_bytes;
+        CHECK(shmrt_allgather(comm, &own, all, 1, SHMRT_INT64) == 0);
+        for (int r = 0; r < rank->size; r++)
+            CHECK(all[r] == own);
+        CHECK(turn == 0 || own == first);
+        first = own;
+    }
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+/* The size from which on to go by groups: one file for these groups, beside the others'. */
+static void groups_are_measured_too(void **state)
+{
+    char path[SHMRT_TUNING_PATH_BYTES];
+    static const char *const pairs[] = {"groups=0-1/2-3", "sum_order=rank", "tune=off", NULL};
+    static const char *const set[] = {"groups=0-1/2-3", "sum_order=rank", "hierarchy_min=64K",
+                                      NULL};
+    struct ranks_run run = {
+        .kind = RANKS_PROCESSES, .size = 4, .settings = pairs, .body = measure_groups};
+    ranks_run_well(&run);
+    assert_true(find_file(*state, path));
+    assert_non_null(strstr(path, "-groups-"));
+    size_t bytes = 0;
+    assert_true(shmrt_tuning_read_groups(path, &bytes));
+    assert_true(bytes == SHMRT_HIERARCHY_NEVER || (bytes >= 64 * 1024 && bytes <= 4 << 20));
+    expect(4, ", by groups from 1048576", pairs);
+    expect(4, ", by groups from 65536", set);
+}
+
 static void settings_win(void **state)
 {
     char path[SHMRT_TUNING_PATH_BYTES];
@@ -182,6 +229,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(measured_once_then_kept, make_cache, remove_cache),
         cmocka_unit_test_setup_teardown(a_broken_file_is_none, make_cache, remove_cache),
+        cmocka_unit_test_setup_teardown(groups_are_measured_too, make_cache, remove_cache),
         cmocka_unit_test_setup_teardown(settings_win, make_cache, remove_cache),
         cmocka_unit_test_setup_teardown(never_in_the_way, make_cache, remove_cache),
         cmocka_unit_test(a_word_that_is_none_is_refused),
