@@ -63,13 +63,14 @@ static bool find_owner(const char *owners, int rank, char *out, size_t room)
 }
 
 /* All ranks leave in the same round. */
-static bool work_until(struct shmrt_comm *comm, const char *file)
+static bool work_until(struct shmrt_comm *comm, const struct work_buffers *private,
+                       const struct work_buffers *shared, const char *file)
 {
     char begun[256];
     snprintf(begun, sizeof begun, "%s.begun", file);
     for (bool is_end = false; !is_end;) {
         is_end = access(file, F_OK) == 0;
-        if (!work_any(comm, &is_end))
+        if (!work_round(comm, private, shared, &is_end))
             return false;
         close(open(begun, O_CREAT | O_CLOEXEC, 0644));
         nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
@@ -140,8 +141,8 @@ static int run(struct shmrt_comm *comm, const struct asked *asked)
         memset(shared.in, 1, BLOCK_BYTES);
         memset(shared.out, 1, BLOCK_BYTES);
         bool is_right = work_once(comm, &private, &shared) &&
-                        (!asked->until || work_until(comm, asked->until)) &&
-                        work_once(comm, &private, &shared);
+                        (!asked->until || (work_until(comm, &private, &shared, asked->until) &&
+                                           work_once(comm, &private, &shared)));
         if (is_right && shmrt_barrier(comm) == 0)
             rc = judge(comm, asked);
         if (shmrt_barrier(comm) != 0 && rc == 0)

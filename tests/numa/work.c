@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const size_t counts[] = {1, 5, 1000, 20011, WORK_COUNT_MAX};
-static const enum shmrt_dtype dtypes[] = {SHMRT_FLOAT32, SHMRT_BFLOAT16, SHMRT_INT32};
+static const enum shmrt_dtype dtypes[] = {SHMRT_FLOAT32, SHMRT_BFLOAT16};
 
 static float term(int rank, size_t i)
 {
@@ -27,30 +27,21 @@ static float sum_of_terms(int size, size_t i)
 
 static void put(char *vector, size_t i, enum shmrt_dtype dtype, float value)
 {
-    int32_t whole = (int32_t)value;
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     if (dtype == SHMRT_BFLOAT16)
         memcpy(vector + 2 * i, &(uint16_t){(uint16_t)(bits >> 16)}, 2);
     else
-        memcpy(vector + 4 * i, dtype == SHMRT_INT32 ? (void *)&whole : (void *)&value, 4);
+        memcpy(vector + 4 * i, &value, 4);
 }
 
 static float get(const char *vector, size_t i, enum shmrt_dtype dtype)
 {
     float value;
-    int32_t whole;
     uint16_t half;
-    if (dtype == SHMRT_BFLOAT16) {
-        memcpy(&half, vector + 2 * i, 2);
-        uint32_t bits = (uint32_t)half << 16;
-        memcpy(&value, &bits, 4);
-    } else if (dtype == SHMRT_INT32) {
-        memcpy(&whole, vector + 4 * i, 4);
-        value = (float)whole;
-    } else {
-        memcpy(&value, vector + 4 * i, 4);
-    }
+    memcpy(&half, vector + 2 * i, 2);
+    uint32_t bits = (uint32_t)half << 16;
+    memcpy(&value, dtype == SHMRT_BFLOAT16 ? (const char *)&bits : vector + 4 * i, 4);
     return value;
 }
 
@@ -135,9 +126,13 @@ bool work_once(struct shmrt_comm *comm, const struct work_buffers *private,
     return true;
 }
 
-bool work_any(struct shmrt_comm *comm, bool *flag)
+bool work_round(struct shmrt_comm *comm, const struct work_buffers *private,
+                const struct work_buffers *shared, bool *flag)
 {
     int32_t any = *flag;
+    if (!allreduce(comm, private, 20011, SHMRT_FLOAT32) ||
+        !allreduce(comm, shared, 20011, SHMRT_FLOAT32))
+        return false;
     int rc = shmrt_allreduce(comm, &any, &any, 1, SHMRT_INT32, SHMRT_MAX);
     *flag = any != 0;
     return went(comm, rc, "all-reduce of a flag");

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { WORK_COUNT_MAX = 300007 }; /* elements of the longest vector */
+enum { WORK_COUNT_MAX = 100003 }; /* elements of the longest vector */
 
 /** Memory for one vector in and one out. */
 struct work_buffers {
@@ -24,7 +24,12 @@ struct work_buffers {
 bool work_once(struct shmrt_comm *comm, const struct work_buffers *private,
                const struct work_buffers *shared);
 
-/** One short all-reduce with the logical or of @flag over the ranks. False when it failed. */
-bool work_any(struct shmrt_comm *comm, bool *flag);
+/**
+ * work_round - some of it, and an all-reduce that makes @flag the logical or of all ranks' flags
+ *
+ * Return: as work_once().
+ */
+bool work_round(struct shmrt_comm *comm, const struct work_buffers *private,
+                const struct work_buffers *shared, bool *flag);
 
 #endif

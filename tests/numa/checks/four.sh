@@ -9,3 +9,4 @@ check torchrun_against_interleaving torchrun "0 0 1 2" "interleaved:0 interleave
 check torchrun_free torchrun "0-2 0-2 0-2" "free free free"
 check by_hand by_hand "2 1-2" "cpus:6-7 cpus:4-7"
 check without_bind_torchrun expect_codes "40 40 40" unbound torchrun "0 1 2" "interleaved:0 interleaved:1 interleaved:2"
+check launch_on_memory_only_node launched "3" "-n 1 --tier hbm"

@@ -24,7 +24,7 @@ move_rank_0() {
 }
 check affinity_moves meanwhile move_rank_0 torchrun "0 1" "cpus:0-1 cpus:2-3"
 
-# With its cpuset the kernel moves pages, but of a segment only those that the rank has touched itself.
+# With its cpuset the kernel moves a rank's pages to the new nodes, bound or not: the report has to say so.
 echo +cpuset >/sys/fs/cgroup/cgroup.subtree_control
 # group NAME CPUS NODE
 group() {
@@ -45,3 +45,50 @@ move_cpuset() {
     echo 2-3 >/sys/fs/cgroup/first/cpuset.cpus && echo 1 >/sys/fs/cgroup/first/cpuset.mems
 }
 check cpuset_moves expect_codes "40 0" meanwhile move_cpuset torchrun "0 1" "group:first group:second"
+
+# NUMA balancing moves private pages after a rank, as it has to show here, but none that are bound.
+tune=/sys/kernel/debug/sched/numa_balancing
+echo 20 >$tune/scan_delay_ms
+echo 20 >$tune/scan_period_min_ms
+echo 100 >$tune/scan_period_max_ms
+echo 1 >/proc/sys/kernel/numa_balancing
+migrated() {
+    sed -n 's/^numa_pages_migrated //p' /proc/vmstat
+}
+move_and_wait() {
+    before=$(migrated) waited=0
+    taskset -a -p -c 2-3 "$(pid_of 0)"
+    while [ "$(migrated)" -lt $((before + 100)) ]; do
+        [ $waited -lt 300 ] || return 1
+        sleep 0.2
+        waited=$((waited + 1))
+    done
+    echo "balancing moved $(($(migrated) - before)) pages"
+}
+check balancing_moves_no_bound_page meanwhile move_and_wait by_hand "0 1" "cpus:0-1 cpus:2-3"
+check balancing_launched launched "0 1" "-n 2"
+echo 0 >/proc/sys/kernel/numa_balancing
+
+# Huge pages: transparent ones, and those set aside on each node; then too few on the second.
+thp=/sys/kernel/mm/transparent_hugepage
+echo advise >$thp/shmem_enabled
+check transparent_torchrun in_huge_pages 8192 with SHMRT_HUGE_PAGES=transparent torchrun "0 1" "cpus:0-1 cpus:2-3"
+check transparent_launched in_huge_pages 8192 with SHMRT_HUGE_PAGES=transparent launched "0 1" "-n 2"
+set_aside() {
+    for node in 0 1; do
+        echo "$1" >/sys/devices/system/node/node$node/hugepages/hugepages-2048kB/nr_hugepages
+        shift
+    done
+    cat /sys/devices/system/node/node*/hugepages/hugepages-2048kB/nr_hugepages
+}
+export SHMRT_POOL=16M # all of its pages are promised
+set_aside 24 24
+check hugetlb_torchrun in_huge_pages 8192 with SHMRT_HUGE_PAGES=hugetlb torchrun "0 1" "cpus:0-1 cpus:2-3"
+check hugetlb_against_interleaving in_huge_pages 8192 with SHMRT_HUGE_PAGES=hugetlb \
+    torchrun "0 1" "interleaved:0 interleaved:1"
+check hugetlb_launched in_huge_pages 8192 with SHMRT_HUGE_PAGES=hugetlb launched "0 1" "-n 2"
+check hugetlb_without_bind expect_codes "40 40" with SHMRT_HUGE_PAGES=hugetlb \
+    unbound torchrun "0 1" "interleaved:0 interleaved:1"
+set_aside 48 1
+check hugetlb_too_few says "4 more are needed; raise .*/node1/.*; ordinary pages serve instead" \
+    expect_codes "3 3" with SHMRT_HUGE_PAGES=hugetlb torchrun "0 1" "cpus:0-1 cpus:2-3"

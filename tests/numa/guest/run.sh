@@ -135,22 +135,60 @@ by_hand() {
     gather $pids
 }
 
-# meanwhile ACTION torchrun|by_hand ARGUMENT...: ACTION is run while the ranks reduce
+# meanwhile ACTION torchrun|by_hand ARGUMENT...: ACTION, which has to succeed, is run while the ranks reduce
 meanwhile() {
     action=$1
     shift
-    rm -f /tmp/until /tmp/until.begun
+    rm -f /tmp/until /tmp/until.begun /tmp/until.acted
     (
         waited=0
         until [ -e /tmp/until.begun ] || [ "$waited" -eq 600 ]; do
             sleep 0.1
             waited=$((waited + 1))
         done
-        $action || echo "$action failed"
+        if $action; then
+            : >/tmp/until.acted
+        fi
         sleep 1
         : >/tmp/until
     ) &
-    "$@" --until /tmp/until
+    "$@" --until /tmp/until && [ -e /tmp/until.acted ]
+}
+
+# with NAME=VALUE COMMAND...
+with() {
+    export "${1?}"
+    shift
+    "$@"
+}
+
+# says WORDS COMMAND...: the ranks print that, too
+says() {
+    words=$1
+    shift
+    "$@" >/tmp/says 2>&1
+    rc=$?
+    cat /tmp/says
+    [ "$rc" -eq 0 ] || return "$rc"
+    grep -q "$words" /tmp/says && return 0
+    echo "nobody said: $words"
+    return 96
+}
+
+# in_huge_pages LEAST_KB COMMAND...: so much of each rank's segment is in huge pages
+in_huge_pages() {
+    least=$1
+    shift
+    "$@" >/tmp/huge
+    rc=$?
+    cat /tmp/huge
+    [ "$rc" -eq 0 ] || return "$rc"
+    sed -n 's/.*pages rank .* segment: .*huge \([0-9]*\) kB/\1/p' /tmp/huge | while read -r kb; do
+        if [ "$kb" -lt "$least" ]; then
+            echo "a segment has $kb kB in huge pages, expected $least at least"
+            exit 95
+        fi
+    done
 }
 
 # pid_of RANK
