@@ -52,6 +52,8 @@ error: action=ignore
 info: action=ignore
 """
 
+covered: list[str] = []  # what each program said of the kernels it tested
+
 
 @dataclass
 class Outcome:

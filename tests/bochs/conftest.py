@@ -45,3 +45,10 @@ def guest(tmp_path_factory) -> bochs.Run:
     except Missing as reason:
         pytest.skip(f"no Bochs: {reason}; {setup.stderr.strip()[-300:]}")
     return bochs.boot(folder, image, initrd)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if bochs.covered:
+        terminalreporter.section("kernels tested in Bochs")
+        for line in bochs.covered:
+            terminalreporter.write_line(line)
