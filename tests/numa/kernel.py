@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 PACKAGE = "linux-image-cloud-amd64"
@@ -43,23 +44,20 @@ def current_package() -> str:
     return found[1]
 
 
-def unpack(deb: Path, folder: Path) -> None:
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as archive:
-        output(
-            "tar",
-            "-x",
-            "-C",
-            str(folder),
-            "--strip-components=2",
-            "--wildcards",
-            "./boot/vmlinuz-*",
-            stdin=archive.stdout,
-        )
-    deb.unlink()
+def fetch(folder: Path) -> Path:
+    """Into a folder of its own first: what lies in @folder is whole."""
+    with tempfile.TemporaryDirectory(dir=folder) as here:
+        output("apt-get", "download", current_package(), cwd=here)
+        deb = next(Path(here).glob("*.deb"))
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as archive:
+            words = ("tar", "-x", "-C", here, "--strip-components=2", "--wildcards", "./boot/vmlinuz-*")
+            output(*words, stdin=archive.stdout)
+        image = next(Path(here).glob("vmlinuz-*"))
+        return image.rename(folder / image.name)
 
 
 def kernel() -> Path:
-    """The image that QEMU boots; raises Missing. KERNEL names another one."""
+    """The image that QEMU boots; raises Missing. NUMA_TEST_KERNEL names another one."""
     if given := os.environ.get("NUMA_TEST_KERNEL"):
         return Path(given)
     folder = cache_folder()
@@ -67,8 +65,8 @@ def kernel() -> Path:
         return found[-1]
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        output("apt-get", "download", current_package(), cwd=folder)
+        return fetch(folder)
     except FileNotFoundError as error:
         raise Missing(f"{error.filename} is missing: this is not Debian or a relative of it") from error
-    unpack(next(folder.glob("*.deb")), folder)
-    return next(folder.glob("vmlinuz-*"))
+    except subprocess.TimeoutExpired as error:
+        raise Missing(f"{' '.join(error.cmd)} took longer than {LIMIT_S} s") from error
