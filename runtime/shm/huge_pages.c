@@ -69,6 +69,13 @@ static size_t count_free(const char *sys, const struct shmrt_nodeset *nodes, siz
     return nodes && on_nodes < all ? on_nodes : all;
 }
 
+bool shmrt_huge_pages_suffice(const char *sys, size_t page_bytes, size_t needed,
+                              const struct shmrt_nodeset *nodes)
+{
+    return count_free(sys, nodes, page_bytes) + count(sys, -1, page_bytes, "nr_overcommit") >=
+           needed;
+}
+
 /* What the administrator has to raise: of the only node, or of all. */
 static void name_limit(const struct shmrt_nodeset *nodes, size_t page_bytes, char *text_out,
                        size_t room)

@@ -22,6 +22,15 @@ size_t shmrt_huge_pages_bytes(const char *sys, size_t bytes);
 size_t shmrt_huge_pages_transparent_bytes(const char *sys);
 
 /**
+ * shmrt_huge_pages_suffice - whether so many hugetlb pages are to be had now
+ * @nodes: where they have to be; NULL: anywhere
+ *
+ * The kernel's own promise does not look at nodes. Pages that it may make on the way count too.
+ */
+bool shmrt_huge_pages_suffice(const char *sys, size_t page_bytes, size_t needed,
+                              const struct shmrt_nodeset *nodes);
+
+/**
  * shmrt_huge_pages_shortage - say how many hugetlb pages are missing, and what to raise
  * @nodes: where they have to be; NULL: anywhere
  */

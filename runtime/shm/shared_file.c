@@ -253,6 +253,10 @@ static int try_kind(const struct shmrt_file_wish *wish, struct shmrt_file *file,
                     struct shmrt_error *error_out)
 {
     int rc = choose_pages(wish, file, error_out);
+    if (rc == 0 && file->kind == SHMRT_PAGES_HUGETLB &&
+        !shmrt_huge_pages_suffice("/sys", file->page_bytes, file->mapped_bytes / file->page_bytes,
+                                  wish->nodes))
+        rc = set_shortage(wish->use, file, wish->nodes, file->mapped_bytes, error_out);
     if (rc == 0)
         rc = create_file(wish, file, error_out);
     if (rc == 0 && wish->nodes) {

@@ -107,6 +107,22 @@ static void a_shortage_says_how_many_and_what_to_raise(void **state)
                     "promised to others, or the cgroup's limit (hugetlb) is lower");
 }
 
+static void what_suffices_is_asked_of_the_nodes(void **state)
+{
+    struct tree *tree = *state;
+    struct shmrt_nodeset second = {0};
+    shmrt_nodeset_add(&second, 1);
+    put(tree, "kernel/mm/hugepages/hugepages-2048kB", "free_hugepages", 9);
+    put(tree, "kernel/mm/hugepages/hugepages-2048kB", "resv_hugepages", 2);
+    put(tree, "devices/system/node/node1/hugepages/hugepages-2048kB", "free_hugepages", 3);
+    assert_true(shmrt_huge_pages_suffice(tree->sys, 2 * MIB, 7, NULL));
+    assert_false(shmrt_huge_pages_suffice(tree->sys, 2 * MIB, 8, NULL));
+    assert_true(shmrt_huge_pages_suffice(tree->sys, 2 * MIB, 3, &second));
+    assert_false(shmrt_huge_pages_suffice(tree->sys, 2 * MIB, 4, &second));
+    put(tree, "kernel/mm/hugepages/hugepages-2048kB", "nr_overcommit_hugepages", 1);
+    assert_true(shmrt_huge_pages_suffice(tree->sys, 2 * MIB, 4, &second));
+}
+
 /* Collectives through a segment and a pool of odd sizes, each rank with pages of its own kind. */
 static int use_pages(struct rank *rank)
 {
@@ -329,6 +345,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_usual_size_is_chosen_and_never_one_that_is_too_large,
                                         plant, fell),
         cmocka_unit_test_setup_teardown(a_shortage_says_how_many_and_what_to_raise, plant, fell),
+        cmocka_unit_test_setup_teardown(what_suffices_is_asked_of_the_nodes, plant, fell),
         cmocka_unit_test(ranks_with_other_pages_work_together),
         cmocka_unit_test(hugetlb_serves_or_says_what_is_missing),
         cmocka_unit_test(transparent_ones_come_or_a_line_says_so),
