@@ -193,6 +193,7 @@ static int lose_a_member(struct rank *rank)
 {
     struct shmrt_comm *all = rank_comm(rank, NULL), *part;
     CHECK(all && shmrt_comm_split(all, rank->rank % 2, 0, &part) == 0);
+    CHECK(shmrt_barrier(all) == 0); /* all have their groups before one dies */
     if (rank->rank == 3)
         raise(SIGKILL);
     if (rank->rank % 2) {
