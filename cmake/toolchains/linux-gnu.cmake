@@ -24,4 +24,7 @@ macro(shmrt_cross processor triplet emulator)
   set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
   set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
   set(ENV{PKG_CONFIG_LIBDIR} /usr/lib/${triplet}/pkgconfig)
+  foreach(prefix ${CMAKE_PREFIX_PATH}) # CMake itself looks below their lib/ only
+    set(ENV{PKG_CONFIG_LIBDIR} "$ENV{PKG_CONFIG_LIBDIR}:${prefix}/lib/${triplet}/pkgconfig")
+  endforeach()
 endmacro()

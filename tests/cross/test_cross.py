@@ -164,3 +164,39 @@ def test_all_kernels(build, cpu, capsys):
 @each(cpu for cpu in CPUS + REFERENCE_CPUS if cpu.tests == ALL)
 def test_all_collectives(build, cpu):
     ctest(build(cpu.arch), r"^coll\.", cpu, SHMRT_TEST_MOST_RANKS="4", SHMRT_TEST_MOST_COUNT="100000")
+
+
+# What shm-launch needs beside libc, and libc itself, which QEMU takes from the same folder.
+LAUNCHER_PACKAGES = """libc6 libhwloc15 libhwloc-dev libnuma1 libnuma-dev libudev1 libcap2 libyaml-0-2 libyaml-dev
+libjansson4 libjansson-dev""".split()
+
+
+@pytest.fixture
+def launcher() -> list:
+    """shm-launch for aarch64, with hwloc, as a command."""
+    require_tools("aarch64")
+    root, triplet = CACHE / "cross" / "arm64-debian", TRIPLETS["aarch64"]
+    done = run([ROOT / "tests" / "cross" / "debs.sh", "arm64", root, *LAUNCHER_PACKAGES], 600)
+    if done.returncode == 77:
+        pytest.skip(done.stdout.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stdout[-6000:]
+    folder = ROOT / "build" / "aarch64-launcher"
+    settings = {
+        "SHMRT_TOPO": "ON",
+        "SHMRT_TOOLS": "ON",
+        "SHMRT_TESTS": "OFF",
+        "CMAKE_PREFIX_PATH": root / "usr",
+        "CMAKE_C_FLAGS": f"-idirafter {root}/usr/include/{triplet}",
+        "CMAKE_EXE_LINKER_FLAGS": f"-Wl,-rpath-link,{root}/usr/lib/{triplet}",
+    }
+    run_well(["cmake", "--preset", "aarch64", "-B", folder, *(f"-D{key}={settings[key]}" for key in settings)], 300)
+    run_well(["cmake", "--build", folder, "-j", os.cpu_count(), "--target", "shm-launch"], 1200)
+    return ["qemu-aarch64-static", "-L", root, folder / "launcher" / "shm-launch"]
+
+
+@pytest.mark.long
+def test_shm_launch_for_aarch64(launcher):
+    said = run_well([*launcher, "-n", 2, "sh", "-c", "echo rank $RANK of $WORLD_SIZE"], 120)
+    assert sorted(re.findall(r"rank \d of \d", said)) == ["rank 0 of 2", "rank 1 of 2"]
+    plan = run_well([*launcher, "-n", 2, "--dry-run", "--topology", "pack:2 core:4 pu:1", "--", "true"], 120)
+    assert re.search(r"^ *0 +0 +0 +0-3 ", plan, re.M) and re.search(r"^ *1 +1 +1 +4-7 ", plan, re.M), plan
