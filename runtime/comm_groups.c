@@ -30,7 +30,7 @@ static int64_t own_node(void)
     return found;
 }
 
-/* Which of the lists that slashes part, such as 0-3/4-7, has @rank; -1: none, -EINVAL: no lists. */
+/* Which of the lists that slashes part, such as 0-3/4-7, has @rank: one, or unknown; or -EINVAL. */
 static int find_in_lists(const char *text, int rank, int64_t *group_out)
 {
     char lists[SHMRT_GROUPS_BYTES];
@@ -46,8 +46,11 @@ static int find_in_lists(const char *text, int rank, int64_t *group_out)
             at = shmrt_list_next(at, SHMRT_MAX_RANKS - 1, &first, &last);
             if (!at)
                 return -EINVAL;
-            if (first <= (size_t)rank && (size_t)rank <= last)
-                *group_out = group;
+            if ((size_t)rank < first || last < (size_t)rank)
+                continue;
+            if (*group_out != SHMRT_GROUP_UNKNOWN) /* named twice */
+                return -EINVAL;
+            *group_out = group;
         }
     }
     return 0;
@@ -88,7 +91,7 @@ int shmrt_groups_own(const struct shmrt_options *options, int rank, int64_t *gro
     if (find_in_lists(text, rank, group_out))
         return shmrt_error_set(error_out, -EINVAL,
                                "SHMRT_GROUPS=%s is not auto, one, socket, node, or lists of ranks "
-                               "up to %d such as 0-3/4-7",
+                               "up to %d, each named once, such as 0-3/4-7",
                                text, SHMRT_MAX_RANKS - 1);
     if (*group_out == SHMRT_GROUP_UNKNOWN)
         return shmrt_error_set(error_out, -EINVAL, "SHMRT_GROUPS=%s names no group for rank %d",

@@ -37,10 +37,4 @@ static inline int shmrt_order_group_size(const struct shmrt_order *order, int gr
     return order->begin[group + 1] - order->begin[group];
 }
 
-/** Which of its group's ranks @rank is, from 0. */
-static inline int shmrt_order_index(const struct shmrt_order *order, int rank)
-{
-    return order->place_of[rank] - order->begin[order->group_of[rank]];
-}
-
 #endif

@@ -496,7 +496,8 @@ SHMRT_API size_t shmrt_comm_report(struct shmrt_comm *comm, char *buffer, size_t
 
 /**
  * shmrt_alloc - memory that every rank of @comm can map, so that collectives need not copy it
- * @bytes: at least one is given; from 4 KiB on the block is aligned to 4 KiB, below to 128 bytes
+ * @bytes: at least one is given; from 4 KiB on the block is aligned to 4 KiB, below to 128 bytes at
+ * least
  * @out:   the block, not zeroed; shmrt_free() it
  *
  * Concerns this rank alone: ranks need not call it alike, and any buffer of any collective may lie
@@ -524,7 +525,7 @@ SHMRT_API void shmrt_free(void *memory);
 struct shmrt_pool_stats {
     size_t limit_bytes; /* SHMRT_POOL */
     size_t taken_bytes; /* taken from the system so far */
-    size_t used_bytes;  /* of them in blocks, with 128 bytes for each and the rounding */
+    size_t used_bytes;  /* of them in blocks, with 128 or 256 bytes for each and the rounding */
     size_t peak_bytes;  /* the most that used_bytes has been */
     uint64_t refused;   /* calls of shmrt_alloc() that ended for want of memory */
 };

@@ -205,7 +205,7 @@ struct shmrt_plan_rank {
      * tier is HBM); with local memory the one that would be bound to. */
     size_t segment_node;
     /* Ranks with the same @node, or @package, have the same number here, counted from 0 in the
-     * order of ranks: the groups of hierarchical collectives. */
+     * order of ranks. */
     size_t node_group, package_group;
 };
 

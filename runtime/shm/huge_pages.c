@@ -35,14 +35,6 @@ size_t shmrt_huge_pages_bytes(const char *sys, size_t bytes)
     return best_kib * 1024;
 }
 
-size_t shmrt_huge_pages_transparent_bytes(const char *sys)
-{
-    char path[PATH_BYTES];
-    size_t bytes = 0;
-    snprintf(path, sizeof path, "%.128s/kernel/mm/transparent_hugepage/hpage_pmd_size", sys);
-    return read_number(path, &bytes) ? bytes : 0;
-}
-
 /* Of the pool of all nodes (-1), or of one. */
 static size_t count(const char *sys, int node, size_t page_bytes, const char *what)
 {

@@ -18,9 +18,6 @@
  */
 size_t shmrt_huge_pages_bytes(const char *sys, size_t bytes);
 
-/** The size of a transparent huge page; 0 where the kernel has none. */
-size_t shmrt_huge_pages_transparent_bytes(const char *sys);
-
 /**
  * shmrt_huge_pages_suffice - whether so many hugetlb pages are to be had now
  * @nodes: where they have to be; NULL: anywhere

@@ -162,8 +162,11 @@ static void wrong_settings_are_refused(void **state)
     static const struct {
         const char *setting, *words;
     } cases[] = {
-        {"groups=0/2-3", "names no group for rank 1"}, {"groups=0-1//2-3", "lists of ranks"},
-        {"groups=sockets", "lists of ranks"},          {"groups=0-99", "up to 63"},
+        {"groups=0/2-3", "names no group for rank 1"},
+        {"groups=0-1//2-3", "lists of ranks"},
+        {"groups=0-1/1-3", "each named once"},
+        {"groups=sockets", "lists of ranks"},
+        {"groups=0-99", "up to 63"},
         {"sum_order=any", "not placement or rank"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
