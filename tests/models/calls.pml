@@ -7,8 +7,17 @@
  *
  *   -DROOTED     patterns from and to a root may be chosen beside all_to_all
  *   -DIN_ROUNDS  so may two_shot and direct
+ *   -DBY_GROUPS  so may the patterns by groups
+ *   -DONLY=p     nothing but pattern p; -DFIRST=q, nothing but q in the first call
  */
-mtype = { all_to_all, from_root, to_root, two_shot, direct };
+#ifndef FIRST
+#define FIRST ONLY
+#endif
+
+mtype = {
+    all_to_all, from_root, to_root, two_shot, direct, group_allreduce, group_reduce_scatter,
+    group_allgather, group_root
+};
 
 typedef call_args {
     bool chosen;
@@ -30,11 +39,15 @@ inline choose_rank(out)
     fi
 }
 
-/* At first the ranks are all alike, so the first call's root may be rank 0. */
+/* At first the ranks are all alike but for their groups, so the first call's root may be rank 0. */
 inline choose_root(e)
 {
     if
+#ifdef BY_GROUPS
+    :: e == 1 -> choose_rank(call[e].root)
+#else
     :: e == 1
+#endif
     :: e > 1 -> choose_rank(call[e].root)
     fi
 }
@@ -51,6 +64,10 @@ inline enter_call(e)
         :: else ->
             call[e].chosen = true;
             if
+#ifdef ONLY
+            :: e == 1 -> call[e].pattern = FIRST; choose_root(e)
+            :: e > 1 -> call[e].pattern = ONLY; choose_root(e)
+#else
             :: call[e].pattern = all_to_all
 #ifdef ROOTED
             :: call[e].pattern = from_root; choose_root(e)
@@ -59,6 +76,13 @@ inline enter_call(e)
 #ifdef IN_ROUNDS
             :: call[e].pattern = two_shot
             :: call[e].pattern = direct
+#endif
+#ifdef BY_GROUPS
+            :: call[e].pattern = group_allreduce
+            :: call[e].pattern = group_reduce_scatter
+            :: call[e].pattern = group_allgather
+            :: call[e].pattern = group_root; choose_root(e)
+#endif
 #endif
             fi;
             choose_rounds(call[e].rounds)
