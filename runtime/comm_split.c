@@ -80,6 +80,9 @@ static int meet(struct shmrt_comm *parent, const struct wish *wishes, struct shm
     take_place(wishes, sync->size, sync->rank, &params);
     struct shmrt_options options = parent->options;
     options.parent_group = parent->group.order.group_of[sync->rank];
+    /* One rank's SHMRT_SUM_ORDER=rank holds for all, and it may not be in this part. */
+    if (shmrt_order_has_levels(&parent->group.order) && parent->group.sum_order.groups == 1)
+        snprintf(options.sum_order, sizeof options.sum_order, "rank");
     int rc = shmrt_comm_build(&params, &options, comm_out, &parent->error);
     if (rc == 0)
         (*comm_out)->group.sync.interrupt = sync->interrupt;

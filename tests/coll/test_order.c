@@ -240,6 +240,85 @@ static void flat_ways_move_what_they_must(void **state)
     }
 }
 
+/* Rank order at the wish of rank 3 alone, and what the sum of the first three ranks is by it. */
+struct part_case {
+    const char *order_of_last;
+    float sum;
+};
+
+static int sums_in_a_part(struct rank *rank)
+{
+    const struct part_case *expected = rank->arg;
+    const char *settings[] = {"groups=0,2/1,3", "pool=0",
+                              rank->rank == 3 ? expected->order_of_last : NULL, NULL};
+    rank->settings = settings;
+    struct shmrt_comm *whole = rank_comm(rank, NULL), *part, *again;
+    CHECK(whole);
+    CHECK(shmrt_comm_split(whole, rank->rank == 3, 0, &part) == 0);
+    CHECK(shmrt_comm_split(part, 0, 0, &again) == 0);
+    struct shmrt_comm *const comms[] = {part, again};
+    for (int i = 0; i < 2 && rank->rank < 3; i++) {
+        float value = term_of[rank->rank];
+        CHECK(shmrt_allreduce(comms[i], &value, &value, 1, SHMRT_FLOAT32, SHMRT_SUM) == 0);
+        CHECK(value == expected->sum);
+    }
+    shmrt_comm_destroy(again);
+    shmrt_comm_destroy(part);
+    shmrt_comm_destroy(whole);
+    return 0;
+}
+
+/* By groups (1e8 - 1e8) + 1, by ranks (1e8 + 1) - 1e8. */
+static void a_part_keeps_the_order_of_the_whole(void **state)
+{
+    (void)state;
+    static const struct part_case cases[] = {{"sum_order=placement", 1}, {"sum_order=rank", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct part_case expected = cases[i];
+        struct ranks_run run = {
+            .kind = RANKS_PROCESSES, .size = RANKS, .body = sums_in_a_part, .arg = &expected};
+        ranks_run_well(&run);
+    }
+}
+
+static int crosses_so_much(struct rank *rank)
+{
+    enum { S = MOST * sizeof(int32_t) };
+    static const struct {
+        enum shmrt_dtype dtype;
+        int64_t bytes; /* from group to group, by all ranks together */
+    } cases[] = {{SHMRT_INT32, 2 * S}, {SHMRT_FLOAT32, 4 * S}};
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static int32_t zeros[MOST]; /* of either type */
+        struct shmrt_traffic before, after;
+        int64_t crossed = 0;
+        shmrt_comm_traffic(comm, &before);
+        CHECK(shmrt_allreduce(comm, zeros, zeros, MOST, cases[i].dtype, SHMRT_SUM) == 0);
+        shmrt_comm_traffic(comm, &after);
+        for (int r = 0; r < RANKS; r++)
+            if (after.group_of[r] != after.group_of[rank->rank])
+                crossed += (int64_t)(after.read_from[r] - before.read_from[r] +
+                                     after.written_to[r] - before.written_to[r]);
+        CHECK(shmrt_allreduce(comm, &crossed, &crossed, 1, SHMRT_INT64, SHMRT_SUM) == 0);
+        CHECK(crossed == cases[i].bytes);
+    }
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+/* Sums of integers are the same in any order: they go by groups even so. */
+static void rank_order_binds_only_what_it_changes(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"groups=0-1/2-3", "sum_order=rank", "hierarchy_min=0",
+                                           "oneshot_max=0",  "exchange_max=0", NULL};
+    struct ranks_run run = {
+        .kind = RANKS_PROCESSES, .size = RANKS, .settings = settings, .body = crosses_so_much};
+    ranks_run_well(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +330,8 @@ int main(void)
         cmocka_unit_test(ranks_that_differ_are_refused),
         cmocka_unit_test(wrong_settings_are_refused),
         cmocka_unit_test(flat_ways_move_what_they_must),
+        cmocka_unit_test(a_part_keeps_the_order_of_the_whole),
+        cmocka_unit_test(rank_order_binds_only_what_it_changes),
     };
     return cmocka_run_group_tests_name("order", tests, NULL, NULL);
 }
