@@ -100,7 +100,7 @@ static void add_cpus(struct text *text)
     for (size_t cpu = 0; cpu < CPUS_MOST; cpu++)
         if (own[cpu / LONG_BITS] >> (cpu % LONG_BITS) & 1)
             words[cpu / 64] |= UINT64_C(1) << (cpu % 64);
-    shmrt_list_format(words, CPUS_MOST, list, sizeof list);
+    shmrt_list_format_cut(words, CPUS_MOST, list, sizeof list);
     add(text, "%s", list);
 }
 

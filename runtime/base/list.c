@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Digits at @text; longer numbers end at SIZE_MAX, which is more than any limit. */
 static const char *read_number(const char *text, size_t *number_out)
@@ -56,9 +57,21 @@ size_t shmrt_list_format(const uint64_t *words, size_t bits, char *buffer, size_
     return at;
 }
 
+void shmrt_list_format_cut(const uint64_t *words, size_t bits, char *buffer, size_t bytes)
+{
+    static const char more[] = ",...";
+    if (shmrt_list_format(words, bits, buffer, bytes) < bytes)
+        return;
+    /* What stands before a comma is whole. */
+    size_t end = bytes - sizeof more;
+    while (end > 0 && buffer[end] != ',')
+        end--;
+    memcpy(buffer + end, end ? more : more + 1, end ? sizeof more : sizeof more - 1);
+}
+
 struct shmrt_nodes_text shmrt_nodeset_text(const struct shmrt_nodeset *set)
 {
     struct shmrt_nodes_text out;
-    shmrt_list_format(set->words, SHMRT_NODES_MAX, out.text, sizeof out.text);
+    shmrt_list_format_cut(set->words, SHMRT_NODES_MAX, out.text, sizeof out.text);
     return out;
 }

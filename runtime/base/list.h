@@ -27,6 +27,10 @@ const char *shmrt_list_next(const char *text, size_t most, size_t *first_out, si
  */
 size_t shmrt_list_format(const uint64_t *words, size_t bits, char *buffer, size_t bytes);
 
+/** The same for a person: what does not fit is left out number by number, "0,2,...". @bytes: from 8
+ * on. */
+void shmrt_list_format_cut(const uint64_t *words, size_t bits, char *buffer, size_t bytes);
+
 enum { SHMRT_NODES_MAX = 1024 }; /* Linux has no more */
 
 /** A set of NUMA nodes; bit n of word n/64. */
@@ -52,7 +56,7 @@ static inline bool shmrt_nodeset_is_empty(const struct shmrt_nodeset *set)
     return any == 0;
 }
 
-/** A list of nodes for a message; one that is longer is cut. */
+/** A list of nodes for a message; of one that is longer, the first ones and "...". */
 struct shmrt_nodes_text {
     char text[64];
 };

@@ -70,13 +70,7 @@ size_t shmrt_bitmap_format(const struct shmrt_bitmap *set, char *buffer, size_t 
 
 struct shmrt_bitmap_text shmrt_bitmap_text(const struct shmrt_bitmap *set)
 {
-    static const char more[] = "...";
     struct shmrt_bitmap_text out;
-    if (shmrt_bitmap_format(set, out.text, sizeof out.text) < sizeof out.text)
-        return out;
-    /* The last number that is there whole ends before a comma. */
-    out.text[sizeof out.text - sizeof more] = '\0';
-    char *comma = strrchr(out.text, ',');
-    memcpy(comma ? comma + 1 : out.text, more, sizeof more);
+    shmrt_list_format_cut(set->words, set->bits, out.text, sizeof out.text);
     return out;
 }

@@ -106,6 +106,24 @@ static void description_lists_every_option(void **state)
     free(text);
 }
 
+/* What is told is whole numbers: never a 1 of a 12. */
+static void a_list_is_cut_between_numbers(void **state)
+{
+    (void)state;
+    struct shmrt_nodeset nodes = {0};
+    char text[16];
+    for (size_t node = 100; node < 1000; node += 20)
+        shmrt_nodeset_add(&nodes, node);
+    assert_string_equal(shmrt_nodeset_text(&nodes).text,
+                        "100,120,140,160,180,200,220,240,260,280,300,320,340,360,380,...");
+    shmrt_list_format_cut(nodes.words, 161, text, sizeof text);
+    assert_string_equal(text, "100,120,140,160"); /* fits to the last byte */
+    shmrt_list_format_cut(nodes.words, 161, text, sizeof text - 1);
+    assert_string_equal(text, "100,120,...");
+    shmrt_list_format_cut(nodes.words, 161, text, 8);
+    assert_string_equal(text, "100,...");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -114,6 +132,7 @@ int main(void)
         cmocka_unit_test(nodes_are_a_list),
         cmocka_unit_test(mistakes_name_the_value_and_the_range),
         cmocka_unit_test(description_lists_every_option),
+        cmocka_unit_test(a_list_is_cut_between_numbers),
     };
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);
 }
