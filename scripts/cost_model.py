@@ -151,7 +151,7 @@ def way_of(tuning: Tuning, size: float, shared: bool) -> str:
 
 
 def traffic_of(way: str, ranks: int, sockets: int = 1, rewritten: bool = False) -> Traffic:
-    """See runtime/coll: oneshot.c, exchange.c, twoshot.c, direct.c. Two-level is not written yet."""
+    """See runtime/coll: oneshot.c, exchange.c, twoshot.c, direct.c, hierarchy.c."""
     others = (ranks - 1) / ranks
     here = ranks // sockets
     away = ranks - here
@@ -166,10 +166,10 @@ def traffic_of(way: str, ranks: int, sockets: int = 1, rewritten: bool = False) 
         return Traffic(0, 0, 1, 2, 0, 0, 0)
     if way == "direct":  # read where it lies, pushed where it goes
         return Traffic(others, others, 1 / ranks, 2, 0, far, 2 * here * away / ranks)
-    if way == "two-level":  # two-shot inside the socket, and one exchange between partners
+    if way == "two-level":  # hierarchy.c: combine inside the socket, exchange with a partner, collect
         inside = (here - 1) / here
         write, read = inside + 2 / here, 2 * inside + 1 / here
-        return Traffic(write, read, 1, 3, here + 1, 2 / here / (write + read), 1)
+        return Traffic(write, read, 1, 4, here + 1, 2 / here / (write + read), 1)
     raise ValueError(way)
 
 
@@ -230,7 +230,7 @@ def print_prediction(name: str, machine: Machine, rows: list[tuple]) -> None:
         f"{machine.far_x:g} times as long; {machine.link_gbps:g} GB/s a direction between sockets; "
         f"{machine.socket_gbps:g} GB/s between the caches of a socket; an OpenMP region takes {machine.fork_us:g} us.\n"
     )
-    print("| size; us, computed | one-shot | two-shot | two-level (not written) | direct, rewritten |")
+    print("| size; us, computed | one-shot | two-shot | by groups | direct, rewritten |")
     print("|---|---|---|---|---|")
     for size, *us in rows:
         print(f"| {size_text(size)} | " + " | ".join(f"{one:.1f}" for one in us) + " |")
