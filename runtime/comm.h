@@ -3,6 +3,8 @@
 #ifndef SHMRT_COMM_H
 #define SHMRT_COMM_H
 
+#include "comm_notices.h"
+
 #include "base/options.h"
 #include "coll/pair.h"
 #include "coll/work.h"
@@ -19,6 +21,7 @@ struct shmrt_comm {
     int listener; /* holds this rank's rendezvous name; -1: none */
     struct shmrt_error error;
     struct shmrt_counters counters;
+    struct shmrt_told told;         /* warnings of its creation */
     struct shmrt_request *requests; /* started and not yet freed, in order */
     /* One private page holding 1, which a fork sets to 0 in the child (MADV_WIPEONFORK). */
     unsigned char *fork_guard;
@@ -38,9 +41,11 @@ static inline bool shmrt_comm_is_forked(const struct shmrt_comm *comm)
 int shmrt_job_key(const char *job, const char *name, char out[SHMRT_JOB_BYTES],
                   struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
-/** shmrt_comm_create with options that are known already. */
+/** shmrt_comm_create with options that are known already, and lines that were told already, or
+ * NULL. */
 int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_options *options,
-                     struct shmrt_comm **comm_out, struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+                     const struct shmrt_told *told, struct shmrt_comm **comm_out,
+                     struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 /**
  * shmrt_tune_choose - rank 0: the thresholds, or that they have to be measured

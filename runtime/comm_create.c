@@ -4,7 +4,6 @@
  * segments, agreement. Whatever fails is told to the ranks that were met, and undone.
  */
 #include "comm.h"
-#include "comm_notices.h"
 
 #include "base/clock.h"
 #include "shm/rendezvous_name.h"
@@ -319,8 +318,7 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     shmrt_file_close_fd(&own->file);
     outcome.code = rc;
     rc = shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
-    /* Of a part of a communicator, the whole has said it. */
-    if (rc == 0 && comm->options.parent_group == SHMRT_GROUP_UNKNOWN)
+    if (rc == 0)
         shmrt_notices_tell(notices, &mine, comm->links);
     if (rc == 0 && comm->group.tuning.tuned == SHMRT_TUNED_MEASURE)
         rc = shmrt_tune_measure(comm, mine.lanes, error_out);
@@ -365,14 +363,17 @@ static struct shmrt_comm *allocate_comm(void)
 }
 
 int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_options *options,
-                     struct shmrt_comm **comm_out, struct shmrt_error *error_out)
+                     const struct shmrt_told *told, struct shmrt_comm **comm_out,
+                     struct shmrt_error *error_out)
 {
     struct shmrt_comm *comm = allocate_comm();
     if (!comm)
         return shmrt_error_set(error_out, -ENOMEM, "no memory for a communicator");
-    struct shmrt_notices notices = {.logger = {params->log, params->log_arg}};
+    struct shmrt_notices notices = {.logger = {params->log, params->log_arg}, .told = &comm->told};
     const struct shmrt_logger logger = shmrt_notices_logger(&notices);
     comm->options = *options;
+    if (told)
+        comm->told = *told;
     shmrt_order_make(&comm->group.order, NULL, params->size);
     comm->group.sum_order = comm->group.order;
     int rc;
@@ -386,6 +387,7 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
         free_comm(comm, false);
         return rc;
     }
+    shmrt_notices_remember(&notices, &comm->told);
     *comm_out = comm;
     return 0;
 }
@@ -397,7 +399,7 @@ int shmrt_comm_create(const struct shmrt_params *params, struct shmrt_comm **com
     int rc = check_params(params, error_out);
     if (rc == 0)
         rc = shmrt_options_load(params->settings, &options, error_out);
-    return rc ? rc : shmrt_comm_build(params, &options, comm_out, error_out);
+    return rc ? rc : shmrt_comm_build(params, &options, NULL, comm_out, error_out);
 }
 
 void shmrt_comm_destroy(struct shmrt_comm *comm)

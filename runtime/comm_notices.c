@@ -10,9 +10,28 @@
 
 #include <stdio.h>
 
+/* FNV-1a, never 0. */
+static uint64_t hash_of(const char *line)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (; *line; line++)
+        hash = (hash ^ (unsigned char)*line) * UINT64_C(1099511628211);
+    return hash ? hash : 1;
+}
+
+static bool was_told(const struct shmrt_told *told, uint64_t hash)
+{
+    bool found = false;
+    for (size_t i = 0; i < sizeof told->hashes / sizeof told->hashes[0]; i++)
+        found = found || told->hashes[i] == hash;
+    return found;
+}
+
 static void keep(enum shmrt_log_level level, const char *line, void *arg)
 {
     struct shmrt_notices *notices = arg;
+    if (level == SHMRT_LOG_WARNING && was_told(notices->told, hash_of(line)))
+        return;
     if (level == SHMRT_LOG_WARNING && notices->count < SHMRT_NOTICES_MOST)
         snprintf(notices->lines[notices->count++], sizeof notices->lines[0], "%s", line);
     else
@@ -22,15 +41,6 @@ static void keep(enum shmrt_log_level level, const char *line, void *arg)
 struct shmrt_logger shmrt_notices_logger(struct shmrt_notices *notices)
 {
     return (struct shmrt_logger){keep, notices};
-}
-
-/* FNV-1a, never 0. */
-static uint64_t hash_of(const char *line)
-{
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (; *line; line++)
-        hash = (hash ^ (unsigned char)*line) * UINT64_C(1099511628211);
-    return hash ? hash : 1;
 }
 
 void shmrt_notices_show(const struct shmrt_notices *notices, struct shmrt_hello *mine)
@@ -85,4 +95,13 @@ void shmrt_notices_tell_alone(const struct shmrt_notices *notices)
 {
     for (int i = 0; i < notices->count; i++)
         shmrt_log(&notices->logger, SHMRT_LOG_WARNING, "%s", notices->lines[i]);
+}
+
+void shmrt_notices_remember(const struct shmrt_notices *notices, struct shmrt_told *told)
+{
+    size_t at = 0, most = sizeof told->hashes / sizeof told->hashes[0];
+    while (at < most && told->hashes[at])
+        at++;
+    for (int i = 0; i < notices->count && at < most; i++)
+        told->hashes[at++] = hash_of(notices->lines[i]);
 }

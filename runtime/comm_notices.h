@@ -6,9 +6,16 @@
 #include "base/error.h"
 #include "shm/rendezvous.h"
 
+/** Hashes of the warnings of a communicator and those that it is a part of; 0 where none is. A line
+ * for which there is no room is said again by a part. */
+struct shmrt_told {
+    uint64_t hashes[4 * SHMRT_NOTICES_MOST];
+};
+
 /** Lines that were logged before the ranks met. Those that do not fit are passed on at once. */
 struct shmrt_notices {
-    struct shmrt_logger logger; /* where they go in the end */
+    struct shmrt_logger logger;    /* where they go in the end */
+    const struct shmrt_told *told; /* lines that are not said again */
     int count;
     char lines[SHMRT_NOTICES_MOST][SHMRT_ERROR_TEXT_BYTES];
 };
@@ -28,5 +35,8 @@ void shmrt_notices_tell(const struct shmrt_notices *notices, const struct shmrt_
 
 /** The same where the ranks did not meet: all lines, for this rank alone. */
 void shmrt_notices_tell_alone(const struct shmrt_notices *notices);
+
+/** Add the lines to those that parts of this communicator need not say. */
+void shmrt_notices_remember(const struct shmrt_notices *notices, struct shmrt_told *told);
 
 #endif

@@ -4,6 +4,7 @@
  * turn, and failures that stay in their group.
  */
 #include "calls.h"
+#include "comm.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -241,6 +242,36 @@ static void splitting_is_a_call_of_all(void **state)
     run(RANKS_THREADS, 3, split_or_not);
 }
 
+/* The part alone is to go to a node that is not there; a part of that has nothing new to say. */
+static int warns_in_a_part(struct rank *rank)
+{
+    struct ranks_heard heard = {0};
+    rank->heard = &heard;
+    struct shmrt_comm *comm = rank_comm(rank, NULL), *part, *again;
+    CHECK(comm);
+    int32_t lines = heard.lines;
+    CHECK(shmrt_allreduce(comm, &lines, &lines, 1, SHMRT_INT32, SHMRT_MAX) == 0);
+    if (lines)
+        printf("not tested: memory cannot be bound here anyway\n");
+    shmrt_nodeset_add(&comm->options.nodes, SHMRT_NODES_MAX - 1);
+    CHECK(shmrt_comm_split(comm, 0, 0, &part) == 0);
+    CHECK(lines || heard.lines == (rank->rank == 0));
+    CHECK(lines || rank->rank != 0 || strstr(heard.last, "all 3 ranks: mbind of "));
+    lines = heard.lines;
+    CHECK(shmrt_comm_split(part, 0, 0, &again) == 0);
+    CHECK(heard.lines == lines);
+    shmrt_comm_destroy(again);
+    shmrt_comm_destroy(part);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void what_is_lost_in_a_part_is_said_once(void **state)
+{
+    (void)state;
+    run(RANKS_PROCESSES, 3, warns_in_a_part);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +281,7 @@ int main(void)
         cmocka_unit_test(a_failure_stays_in_its_group),
         cmocka_unit_test(a_death_reaches_its_groups_only),
         cmocka_unit_test(splitting_is_a_call_of_all),
+        cmocka_unit_test(what_is_lost_in_a_part_is_said_once),
     };
     return cmocka_run_group_tests_name("split", tests, NULL, NULL);
 }
