@@ -198,5 +198,5 @@ def launcher() -> list:
 def test_shm_launch_for_aarch64(launcher):
     said = run_well([*launcher, "-n", 2, "sh", "-c", "echo rank $RANK of $WORLD_SIZE"], 120)
     assert sorted(re.findall(r"rank \d of \d", said)) == ["rank 0 of 2", "rank 1 of 2"]
-    plan = run_well([*launcher, "-n", 2, "--dry-run", "--topology", "pack:2 core:4 pu:1", "--", "true"], 120)
+    plan = run_well([*launcher, "-n", 2, "--dry-run", "--topology", "pack:2 numa:1 core:4 pu:1", "--", "true"], 120)
     assert re.search(r"^ *0 +0 +0 +0-3 ", plan, re.M) and re.search(r"^ *1 +1 +1 +4-7 ", plan, re.M), plan
