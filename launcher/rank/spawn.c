@@ -12,8 +12,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void tell(int report, enum launch_step step, int code)
@@ -54,14 +57,27 @@ static int bind_rank(const struct launch_job *job, size_t rank, int report)
     return applied.memory;
 }
 
+/* Whether mbind, which libshmrt binds with, is refused too: a filter may know only one of them. */
+static bool is_mbind_refused(void)
+{
+    size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return false;
+    long rc = syscall(SYS_mbind, page, bytes, MPOL_DEFAULT, NULL, 0, 0);
+    bool is_refused = rc != 0 && (errno == EPERM || errno == ENOSYS);
+    munmap(page, bytes);
+    return is_refused;
+}
+
 /*
- * Who refuses one memory policy refuses all of them, and without /sys no node is known: the
- * launcher has said it, and libshmrt need neither ask nor say it again.
+ * Where all memory policies are refused, and without /sys, which tells the nodes, the launcher has
+ * said it, and libshmrt need neither ask nor say it again.
  */
 static int set_no_binding(const struct launch_job *job, int refused)
 {
     bool is_hidden = !job->options->no_bind && access("/sys/devices/system/cpu", F_OK) != 0;
-    bool is_refused = refused == -EPERM || refused == -ENOSYS;
+    bool is_refused = (refused == -EPERM || refused == -ENOSYS) && is_mbind_refused();
     return is_hidden || is_refused ? setenv("SHMRT_BIND", "0", 0) : 0;
 }
 
