@@ -140,7 +140,8 @@ static bool kernel_tells_nodes(void)
                    shmrt_bind_own_nodes(&nodes) == 0 && shmrt_bind_memory(page, bytes, &nodes) == 0;
     munmap(page, bytes);
     if (!is_told)
-        fprintf(stderr, "not tested: on which nodes pages are, as the kernel may not be asked here\n");
+        fprintf(stderr,
+                "not tested: on which nodes pages are, as the kernel may not be asked here\n");
     return is_told;
 }
 
