@@ -74,7 +74,7 @@ int shmrt_tune_groups(struct shmrt_comm *comm, uint64_t lanes,
 
 /** shmrt_groups_own - the group of this rank, or -EINVAL (SHMRT_GROUPS can't be read or followed)
  */
-int shmrt_groups_own(const struct shmrt_options *options, int rank, int64_t *group_out,
+int shmrt_groups_own(const struct shmrt_options *options, int rank, int size, int64_t *group_out,
                      struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 /** shmrt_groups_set - all ranks have met: the groups, and the order of summation */

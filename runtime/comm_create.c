@@ -283,7 +283,7 @@ static int choose_groups(struct shmrt_comm *comm, struct shmrt_hello *mine,
     if (!mine->rank_order && strcmp(order, "placement") != 0)
         return shmrt_error_set(error_out, -EINVAL, "SHMRT_SUM_ORDER=%s is not placement or rank",
                                order);
-    return shmrt_groups_own(&comm->options, mine->rank, &mine->group, error_out);
+    return shmrt_groups_own(&comm->options, mine->rank, mine->size, &mine->group, error_out);
 }
 
 /* Meets the others, then tells them how it went here and hears how it went with them. */

@@ -69,7 +69,27 @@ static int check_known(const char *text, int64_t group, struct shmrt_error *erro
         text);
 }
 
-int shmrt_groups_own(const struct shmrt_options *options, int rank, int64_t *group_out,
+/* Looks for every rank, so that all ranks refuse a list that is wrong for one of them. */
+static int find_for_all(const char *text, int rank, int size, int64_t *group_out,
+                        struct shmrt_error *error_out)
+{
+    for (int r = 0; r < size; r++) {
+        int64_t group;
+        if (find_in_lists(text, r, &group))
+            return shmrt_error_set(error_out, -EINVAL,
+                                   "SHMRT_GROUPS=%s is not auto, one, socket, node, or lists of "
+                                   "ranks up to %d, each named once, such as 0-3/4-7",
+                                   text, SHMRT_MAX_RANKS - 1);
+        if (group == SHMRT_GROUP_UNKNOWN)
+            return shmrt_error_set(error_out, -EINVAL, "SHMRT_GROUPS=%s names no group for rank %d",
+                                   text, r);
+        if (r == rank)
+            *group_out = group;
+    }
+    return 0;
+}
+
+int shmrt_groups_own(const struct shmrt_options *options, int rank, int size, int64_t *group_out,
                      struct shmrt_error *error_out)
 {
     const char *text = options->groups;
@@ -88,15 +108,7 @@ int shmrt_groups_own(const struct shmrt_options *options, int rank, int64_t *gro
         *group_out = own_node();
         return check_known(text, *group_out, error_out);
     }
-    if (find_in_lists(text, rank, group_out))
-        return shmrt_error_set(error_out, -EINVAL,
-                               "SHMRT_GROUPS=%s is not auto, one, socket, node, or lists of ranks "
-                               "up to %d, each named once, such as 0-3/4-7",
-                               text, SHMRT_MAX_RANKS - 1);
-    if (*group_out == SHMRT_GROUP_UNKNOWN)
-        return shmrt_error_set(error_out, -EINVAL, "SHMRT_GROUPS=%s names no group for rank %d",
-                               text, rank);
-    return 0;
+    return find_for_all(text, rank, size, group_out, error_out);
 }
 
 void shmrt_groups_set(struct shmrt_comm *comm, const struct shmrt_hello *mine)

@@ -126,7 +126,7 @@ int shmrt_tune_groups(struct shmrt_comm *comm, uint64_t lanes, struct shmrt_erro
         rc = measure(comm, lanes, error_out);
     else if (rc == 0)
         comm->group.tuning.hierarchy_min_bytes = (size_t)decision;
-    if (rc && !shmrt_has_failed(&comm->group.sync, error_out))
-        shmrt_error_set(error_out, rc, "%s", strerror(-rc));
+    if (rc) /* the reason, if it is not the memory */
+        (void)shmrt_has_failed(&comm->group.sync, error_out);
     return rc;
 }

@@ -173,7 +173,7 @@ static void wrong_settings_are_refused(void **state)
         const char *settings[] = {cases[i].setting, "rendezvous_timeout=1", NULL};
         struct shmrt_error error;
         struct shmrt_comm *comm = NULL;
-        struct shmrt_params params = {.rank = 1, .size = 2, .job = "wrong", .settings = settings};
+        struct shmrt_params params = {.rank = 0, .size = 3, .job = "wrong", .settings = settings};
         assert_int_equal(shmrt_comm_create(&params, &comm, &error), -EINVAL);
         assert_non_null(strstr(error.text, cases[i].words));
     }
