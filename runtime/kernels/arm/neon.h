@@ -10,6 +10,7 @@
 #ifndef SHMRT_NEON_H
 #define SHMRT_NEON_H
 
+#include "../buffered_ends.h"
 #include "../rungs.h"
 
 #include <arm_neon.h>
@@ -31,20 +32,7 @@ SHMRT_INLINE void raw_store(char *at, raw x)
     vst1q_u8((uint8_t *)at, x);
 }
 
-/* 0 < bytes < RAW_BYTES; the ends of vectors go through a buffer. */
-SHMRT_INLINE raw raw_load_part(const char *at, size_t bytes)
-{
-    char buffer[RAW_BYTES] = {0};
-    memcpy(buffer, at, bytes);
-    return raw_load(buffer);
-}
-
-SHMRT_INLINE void raw_store_part(char *at, raw x, size_t bytes)
-{
-    char buffer[RAW_BYTES];
-    raw_store(buffer, x);
-    memcpy(at, buffer, bytes);
-}
+SHMRT_BUFFERED_RAW
 
 SHMRT_INLINE f32_vec f32_combine(enum shmrt_op op, f32_vec x, f32_vec y)
 {

@@ -55,9 +55,9 @@ SHMRT_INLINE void fp16_store(char *at, f32_vec x)
     store_halves(at, vreinterpret_u16_f16(fp16_pack(x)));
 }
 
-DEFINE_PARTS(f32, 4)
-DEFINE_PARTS(bf16, 2)
-DEFINE_PARTS(fp16, 2)
+SHMRT_BUFFERED_NORM(f32, 4)
+SHMRT_BUFFERED_NORM(bf16, 2)
+SHMRT_BUFFERED_NORM(fp16, 2)
 
 #define TYPE       f32
 #define TYPE_BYTES 4

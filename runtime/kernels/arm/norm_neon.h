@@ -8,6 +8,7 @@
 #ifndef SHMRT_NORM_NEON_H
 #define SHMRT_NORM_NEON_H
 
+#include "../buffered_ends.h"
 #include "../norm.h"
 
 #include <arm_neon.h>
@@ -59,19 +60,5 @@ SHMRT_INLINE f32_vec bf16_load(const char *at)
 {
     return bf16_widen(load_halves(at));
 }
-
-#define DEFINE_PARTS(type, bytes)                                                                  \
-    SHMRT_INLINE f32_vec type##_load_part(const char *at, size_t n)                                \
-    {                                                                                              \
-        char buffer[LANES * (bytes)] = {0};                                                        \
-        memcpy(buffer, at, n *(bytes));                                                            \
-        return type##_load(buffer);                                                                \
-    }                                                                                              \
-    SHMRT_INLINE void type##_store_part(char *at, f32_vec x, size_t n)                             \
-    {                                                                                              \
-        char buffer[LANES * (bytes)];                                                              \
-        type##_store(buffer, x);                                                                   \
-        memcpy(at, buffer, n *(bytes));                                                            \
-    }
 
 #endif

@@ -17,7 +17,7 @@ SHMRT_INLINE void bf16_store(char *at, f32_vec x)
     store_halves(at, bf16_pack(x));
 }
 
-DEFINE_PARTS(bf16, 2)
+SHMRT_BUFFERED_NORM(bf16, 2)
 
 #define TYPE       bf16
 #define TYPE_BYTES 2

@@ -4,6 +4,7 @@
  *
  * The ends of vectors go through a buffer, since AVX2's masked moves know no bytes.
  */
+#include "../buffered_ends.h"
 #include "../rungs.h"
 
 #include <immintrin.h>
@@ -25,19 +26,7 @@ SHMRT_INLINE void raw_store(char *at, raw x)
     _mm256_storeu_si256((__m256i_u *)at, x);
 }
 
-SHMRT_INLINE raw raw_load_part(const char *at, size_t bytes)
-{
-    char buffer[RAW_BYTES] = {0};
-    memcpy(buffer, at, bytes);
-    return raw_load(buffer);
-}
-
-SHMRT_INLINE void raw_store_part(char *at, raw x, size_t bytes)
-{
-    char buffer[RAW_BYTES];
-    raw_store(buffer, x);
-    memcpy(at, buffer, bytes);
-}
+SHMRT_BUFFERED_RAW
 
 /*
  * MINPS and MAXPS give their second operand when one is NaN or both are zeros. Asked in both

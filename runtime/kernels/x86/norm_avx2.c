@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* norm_avx2.c - the norms with AVX2 and F16C: 8 elements at a time, ends through a buffer. */
+#include "../buffered_ends.h"
 #include "../norm.h"
 
 #include <immintrin.h>
@@ -103,23 +104,9 @@ SHMRT_INLINE void fp16_store(char *at, f32_vec x)
     store_halves(at, fp16_pack(x));
 }
 
-#define DEFINE_PARTS(type, bytes)                                                                  \
-    SHMRT_INLINE f32_vec type##_load_part(const char *at, size_t n)                                \
-    {                                                                                              \
-        char buffer[LANES * (bytes)] = {0};                                                        \
-        memcpy(buffer, at, n *(bytes));                                                            \
-        return type##_load(buffer);                                                                \
-    }                                                                                              \
-    SHMRT_INLINE void type##_store_part(char *at, f32_vec x, size_t n)                             \
-    {                                                                                              \
-        char buffer[LANES * (bytes)];                                                              \
-        type##_store(buffer, x);                                                                   \
-        memcpy(at, buffer, n *(bytes));                                                            \
-    }
-
-DEFINE_PARTS(f32, 4)
-DEFINE_PARTS(bf16, 2)
-DEFINE_PARTS(fp16, 2)
+SHMRT_BUFFERED_NORM(f32, 4)
+SHMRT_BUFFERED_NORM(bf16, 2)
+SHMRT_BUFFERED_NORM(fp16, 2)
 
 #define TYPE       f32
 #define TYPE_BYTES 4

@@ -5,6 +5,7 @@
  * What SSE4.1 and F16C would do is put together from SSE2: a blend from AND and OR, fp16 as in
  * fp16_sse2.h. The ends of vectors go through a buffer.
  */
+#include "../buffered_ends.h"
 #include "fp16_sse2.h"
 
 #include <string.h>
@@ -25,19 +26,7 @@ SHMRT_INLINE void raw_store(char *at, raw x)
     _mm_storeu_si128((__m128i_u *)at, x);
 }
 
-SHMRT_INLINE raw raw_load_part(const char *at, size_t bytes)
-{
-    char buffer[RAW_BYTES] = {0};
-    memcpy(buffer, at, bytes);
-    return raw_load(buffer);
-}
-
-SHMRT_INLINE void raw_store_part(char *at, raw x, size_t bytes)
-{
-    char buffer[RAW_BYTES];
-    raw_store(buffer, x);
-    memcpy(at, buffer, bytes);
-}
+SHMRT_BUFFERED_RAW
 
 /* min and max: as in avx2.c. */
 SHMRT_INLINE f32_vec f32_combine(enum shmrt_op op, f32_vec x, f32_vec y)
