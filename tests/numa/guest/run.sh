@@ -183,10 +183,15 @@ in_huge_pages() {
     rc=$?
     cat /tmp/huge
     [ "$rc" -eq 0 ] || return "$rc"
-    sed -n 's/.*pages rank .* segment: .*huge \([0-9]*\) kB/\1/p' /tmp/huge | while read -r kb; do
+    found=$(sed -n 's/.*pages rank .* segment: .*huge \([0-9]*\) kB/\1/p' /tmp/huge)
+    if [ -z "$found" ]; then
+        echo "no line tells of a segment's huge pages"
+        return 95
+    fi
+    for kb in $found; do
         if [ "$kb" -lt "$least" ]; then
             echo "a segment has $kb kB in huge pages, expected $least at least"
-            exit 95
+            return 95
         fi
     done
 }
