@@ -207,8 +207,6 @@ void bench_print_tail(const struct bench_report *report)
         printf("memcpy, remote_read and remote_write move %zu times the size: what a rank hands "
                "in or gets out\n",
                bench_payload_bytes(&report->rank->task) / report->rank->bytes);
-    if (o->traffic)
-        bench_print_traffic(report);
     for (int c = 0; c < report->rank->contender_count; c++)
         if (report->rank->shared->skipped[c][0])
             printf("%s skipped: %s\n", report->rank->contenders[c].name,

@@ -107,6 +107,8 @@ static int tell(const struct bench_report *report)
     int status = 0;
     if (!o->quiet)
         bench_print_tail(report);
+    if (!o->quiet && o->traffic)
+        bench_print_traffic(report);
     if (o->json_path)
         status = write_json(report);
     if (o->plot_path && bench_plot(report, o->plot_path) != 0)
