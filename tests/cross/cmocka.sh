@@ -15,10 +15,9 @@ cd "$downloads"
 
 # An apt of its own, which knows source packages of this system's archive.
 if ! compgen -G 'cmocka_*.orig.tar.*' >/dev/null; then
-    archive=$(awk '/^URIs:/ {print $2; exit} /^deb / {print $2; exit}' \
-        /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null || true)
+    archive=$("$root/tests/cross/archive.sh")
     suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    echo "deb-src ${archive:?apt names no archive} $suite main" >sources.list
+    echo "deb-src $archive $suite main" >sources.list
     options=(-q -o "Dir::Etc::sourcelist=$PWD/sources.list" -o Dir::Etc::sourceparts=-
         -o "Dir::State::lists=$PWD/lists" -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache=")
     if ! { apt-get "${options[@]}" update && apt-get "${options[@]}" source --download-only cmocka; }; then

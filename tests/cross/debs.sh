@@ -10,10 +10,9 @@ mkdir -p "$folder"/apt/{lists/partial,cache/archives/partial,debs}
 folder=$(cd "$folder" && pwd)
 [[ ! -f $folder/complete || $(<"$folder/complete") != "$*" ]] || exit 0
 
-archive=$(awk '/^URIs:/ {print $2; exit} /^deb / {print $2; exit}' \
-    /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null || true)
+archive=$("$(dirname "$0")/archive.sh")
 suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-echo "deb [arch=$arch] ${archive:?apt names no archive} $suite main" >"$folder/apt/sources.list"
+echo "deb [arch=$arch] $archive $suite main" >"$folder/apt/sources.list"
 : >"$folder/apt/status"
 here=$(dpkg --print-architecture)
 options=(-q -o "APT::Architecture=$here" -o "APT::Architectures::=$here" -o "APT::Architectures::=$arch"
