@@ -108,17 +108,6 @@ SHMRT_BUFFERED_NORM(f32, 4)
 SHMRT_BUFFERED_NORM(bf16, 2)
 SHMRT_BUFFERED_NORM(fp16, 2)
 
-#define TYPE       f32
-#define TYPE_BYTES 4
-#include "../norm_rows.h"
+#include "../norm_rung.h"
 
-#define TYPE       bf16
-#define TYPE_BYTES 2
-#include "../norm_rows.h"
-
-#define TYPE       fp16
-#define TYPE_BYTES 2
-#include "../norm_rows.h"
-
-const shmrt_norm_fn shmrt_norms_avx2[SHMRT_DTYPE_COUNT] = {
-    [SHMRT_FLOAT32] = f32_norm, [SHMRT_BFLOAT16] = bf16_norm, [SHMRT_FLOAT16] = fp16_norm};
+const shmrt_norm_fn shmrt_norms_avx2[SHMRT_DTYPE_COUNT] = SHMRT_ALL_NORMS;
