@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* comm_report.c - where a rank runs and where its shared memory is, asked of the kernel. */
 #include "comm.h"
+
+#include "base/affinity.h"
 #include "shm/bind.h"
 #include "shm/proof.h"
 
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { CPUS_MOST = 65536, LONG_BITS = 8 * sizeof(long) };
 
 /* What shmrt_comm_verify() tells, and its words need more. */
 struct placement {
@@ -90,17 +89,13 @@ static double mib(size_t bytes)
 
 static void add_cpus(struct text *text)
 {
-    unsigned long own[CPUS_MOST / LONG_BITS] = {0};
-    uint64_t words[CPUS_MOST / 64] = {0};
+    struct shmrt_cpus own;
     char list[512];
-    if (sched_getaffinity(0, sizeof own, (cpu_set_t *)own) != 0) {
+    if (shmrt_own_cpus(&own)) {
         add(text, "?");
         return;
     }
-    for (size_t cpu = 0; cpu < CPUS_MOST; cpu++)
-        if (own[cpu / LONG_BITS] >> (cpu % LONG_BITS) & 1)
-            words[cpu / 64] |= UINT64_C(1) << (cpu % 64);
-    shmrt_list_format_cut(words, CPUS_MOST, list, sizeof list);
+    shmrt_list_format_cut(own.words, SHMRT_CPUS_MOST, list, sizeof list);
     add(text, "%s", list);
 }
 

@@ -3,15 +3,15 @@
  * pages. */
 #include "bind.h"
 
+#include "base/affinity.h"
 #include "base/mempolicy.h"
 
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CPUS_MOST = 65536, LIST_BYTES = 4096 };
+enum { LIST_BYTES = 4096 };
 
 /* Farther than any distance that firmware tells, which is a byte. */
 enum { NO_CPUS = 256 };
@@ -58,16 +58,16 @@ static bool read_list(const char *path, char list_out[LIST_BYTES])
 }
 
 /* Whether one of the CPUs in @own belongs to the node. */
-static bool node_has_any(size_t node, const cpu_set_t *own)
+static bool node_has_any(size_t node, const struct shmrt_cpus *own)
 {
     char path[64], list[LIST_BYTES];
     size_t first, last;
     snprintf(path, sizeof path, NODE_FOLDER "node%zu/cpulist", node);
     const char *at = read_list(path, list) ? list : "";
     while (at && *at) {
-        at = shmrt_list_next(at, CPUS_MOST - 1, &first, &last);
+        at = shmrt_list_next(at, SHMRT_CPUS_MOST - 1, &first, &last);
         for (size_t cpu = first; at && cpu <= last; cpu++)
-            if (CPU_ISSET_S(cpu, CPUS_MOST / 8, own))
+            if (shmrt_cpus_has(own, cpu))
                 return true;
     }
     return false;
@@ -106,16 +106,14 @@ static int find_allowed(struct mask *out)
 /* Where memory may be taken, and the CPUs that the calling thread may run on. */
 struct choice {
     struct mask allowed;
-    unsigned long cpus[CPUS_MOST / MASK_WORD_BITS];
+    struct shmrt_cpus cpus;
 };
 
 static int look(struct choice *out)
 {
     *out = (struct choice){0};
     int rc = find_allowed(&out->allowed);
-    if (rc == 0 && sched_getaffinity(0, sizeof out->cpus, (cpu_set_t *)out->cpus))
-        rc = -errno;
-    return rc;
+    return rc ? rc : shmrt_own_cpus(&out->cpus);
 }
 
 int shmrt_bind_own_nodes(struct shmrt_nodeset *out)
@@ -125,7 +123,7 @@ int shmrt_bind_own_nodes(struct shmrt_nodeset *out)
     *out = (struct shmrt_nodeset){0};
     int rc = look(&choice);
     for (size_t node = 0; rc == 0 && node < MASK_BITS; node++)
-        if (mask_has(&choice.allowed, node) && node_has_any(node, (const cpu_set_t *)choice.cpus)) {
+        if (mask_has(&choice.allowed, node) && node_has_any(node, &choice.cpus)) {
             shmrt_nodeset_add(out, node);
             found = true;
         }
@@ -161,8 +159,7 @@ int shmrt_bind_nearest_node(struct shmrt_nodeset *out)
         return rc;
     if (!read_nodes("online", &online) || !read_nodes("has_cpu", &with_cpus))
         return -ENOENT;
-    while (from < MASK_BITS &&
-           !(mask_has(&online, from) && node_has_any(from, (const cpu_set_t *)choice.cpus)))
+    while (from < MASK_BITS && !(mask_has(&online, from) && node_has_any(from, &choice.cpus)))
         from++;
     if (from == MASK_BITS || !read_distances(from, &online, distances))
         return -ENODEV;

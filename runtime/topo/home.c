@@ -2,10 +2,9 @@
 /* home.c - sockets of CPUs, as /sys gives them. */
 #include "home.h"
 
-#include <sched.h>
-#include <stdio.h>
+#include "base/affinity.h"
 
-enum { CPUS_MOST = 65536 };
+#include <stdio.h>
 
 /* The socket of a CPU; -1 where the kernel does not tell. */
 static int socket_of(int cpu)
@@ -24,12 +23,12 @@ static int socket_of(int cpu)
 
 int shmrt_home_socket(void)
 {
-    unsigned long own[CPUS_MOST / (8 * sizeof(unsigned long))] = {0};
+    struct shmrt_cpus own;
     int home = -1;
-    if (sched_getaffinity(0, sizeof own, (cpu_set_t *)own))
+    if (shmrt_own_cpus(&own))
         return -1;
-    for (int cpu = 0; cpu < CPUS_MOST; cpu++) {
-        if (!CPU_ISSET_S((size_t)cpu, sizeof own, (const cpu_set_t *)own))
+    for (int cpu = 0; cpu < SHMRT_CPUS_MOST; cpu++) {
+        if (!shmrt_cpus_has(&own, (size_t)cpu))
             continue;
         int id = socket_of(cpu);
         if (id < 0 || (home >= 0 && id != home))
