@@ -39,6 +39,20 @@ void shmrt_comm_abort(struct shmrt_comm *comm, const char *reason)
                    reason ? reason : "no reason given");
 }
 
+int shmrt_comm_set_timeout(struct shmrt_comm *comm, double seconds)
+{
+    int rc = shmrt_options_set_timeout(&comm->options, seconds, &comm->error);
+    if (rc == 0)
+        comm->group.sync.timeout_ns = shmrt_timeout_ns(&comm->options);
+    return rc;
+}
+
+void shmrt_comm_set_caller_only(struct shmrt_comm *comm, bool caller_only)
+{
+    comm->options.caller_only = caller_only; /* for those split off */
+    comm->group.sync.caller_only = caller_only;
+}
+
 int shmrt_comm_check(struct shmrt_comm *comm)
 {
     if (shmrt_unlikely(shmrt_comm_is_forked(comm)))

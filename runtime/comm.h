@@ -23,9 +23,15 @@ struct shmrt_comm {
     struct shmrt_counters counters;
     struct shmrt_told told;         /* warnings of its creation */
     struct shmrt_request *requests; /* started and not yet freed, in order */
+    int64_t probed_ns;              /* when a probe last looked for deaths */
     /* One private page holding 1, which a fork sets to 0 in the child (MADV_WIPEONFORK). */
     unsigned char *fork_guard;
 };
+
+static inline int64_t shmrt_timeout_ns(const struct shmrt_options *options)
+{
+    return (int64_t)options->timeout_ms * 1000000;
+}
 
 /** A child of fork() has a copy that it may not use. */
 static inline bool shmrt_comm_is_forked(const struct shmrt_comm *comm)

@@ -179,7 +179,8 @@ static void fill_sync(struct shmrt_comm *comm, const struct shmrt_params *params
     sync->rank = params->rank;
     sync->size = params->size;
     sync->lanes = comm->group.layout.lanes;
-    sync->timeout_ns = (int64_t)options->timeout_ms * 1000000;
+    sync->timeout_ns = shmrt_timeout_ns(options);
+    sync->caller_only = options->caller_only;
     sync->warn_ns = (int64_t)options->warn_ms * 1000000;
     sync->spin_ns = (int64_t)spin_us * 1000;
     sync->yield_ns = (int64_t)options->yield_us * 1000;

@@ -284,3 +284,44 @@ int shmrt_wait(struct shmrt_request *q)
     free_request(q);
     return rc;
 }
+
+static bool is_receiving(const struct shmrt_comm *comm, int from)
+{
+    for (const struct shmrt_request *q = comm->requests; q; q = q->next)
+        if (!q->done && q->coll.collective == SHMRT_RECV && q->coll.root == from)
+            return true;
+    return false;
+}
+
+/* As a test does, but with no deadline and no callbacks. */
+static int check_for_deaths(struct shmrt_comm *comm, const struct shmrt_awaited *awaited)
+{
+    int64_t now_ns = shmrt_now_ns();
+    if (now_ns - comm->probed_ns < CHECK_NS)
+        return 0;
+    comm->probed_ns = now_ns;
+    int rc = shmrt_check_aborts(&comm->group.sync);
+    return rc ? rc : shmrt_check_peers(&comm->group.sync, awaited);
+}
+
+int shmrt_probe(struct shmrt_comm *comm, int from, bool *there_out)
+{
+    struct shmrt_pair_work next;
+    struct shmrt_coll coll = {.collective = SHMRT_RECV, .root = from};
+    *there_out = false;
+    int rc = shmrt_comm_check(comm);
+    if (rc == 0 && (from < 0 || from >= comm->group.sync.size))
+        return shmrt_error_set(&comm->error, -EINVAL, "rank %d is not from 0 to %d", from,
+                               comm->group.sync.size - 1);
+    if (rc == 0)
+        rc = progress(comm);
+    if (rc || is_receiving(comm, from))
+        return rc;
+    shmrt_pair_make(&next, &comm->group, &coll);
+    *there_out = shmrt_pair_next(&next) == 0;
+    if (!*there_out)
+        rc = check_for_deaths(comm, &next.awaited);
+    if (rc)
+        return shmrt_comm_finish(comm, &coll, NULL, rc);
+    return 0;
+}

@@ -169,6 +169,19 @@ static int set_pages(const struct option *option, const char *source, const char
                            source, text, option->doc);
 }
 
+static bool is_in_range(const struct option *option, double value)
+{
+    return value >= option->min && value <= option->max; /* no NaN is */
+}
+
+static int refuse_number(const struct option *option, const char *source, const char *text,
+                         struct shmrt_error *error_out)
+{
+    return shmrt_error_set(error_out, -EINVAL, "%s=%s is not a number from %.15g to %.15g%s: %s",
+                           source, text, option->min, option->max, unit_of(option->kind),
+                           option->doc);
+}
+
 static int set_option(const struct option *option, const char *source, const char *text,
                       struct shmrt_options *out, struct shmrt_error *error_out)
 {
@@ -184,10 +197,8 @@ static int set_option(const struct option *option, const char *source, const cha
         memcpy(field, &(uint64_t){SHMRT_AUTO}, sizeof(uint64_t));
         return 0;
     }
-    if (!parse_number(text, option->kind, &value) || value < option->min || value > option->max)
-        return shmrt_error_set(error_out, -EINVAL,
-                               "%s=%s is not a number from %.15g to %.15g%s: %s", source, text,
-                               option->min, option->max, unit_of(option->kind), option->doc);
+    if (!parse_number(text, option->kind, &value) || !is_in_range(option, value))
+        return refuse_number(option, source, text, error_out);
     uint64_t stored = (uint64_t)(option->kind == SECONDS ? value * 1000 : value);
     memcpy(field, &stored, sizeof stored);
     return 0;
@@ -233,6 +244,19 @@ int shmrt_options_load(const char *const *settings, struct shmrt_options *out,
         if (rc)
             return rc;
     }
+    return 0;
+}
+
+int shmrt_options_set_timeout(struct shmrt_options *options, double seconds,
+                              struct shmrt_error *error_out)
+{
+    char text[32];
+    const struct option *option = find_option("timeout", strlen("timeout"));
+    if (!is_in_range(option, seconds)) {
+        snprintf(text, sizeof text, "%.15g", seconds);
+        return refuse_number(option, option->key, text, error_out);
+    }
+    options->timeout_ms = (uint64_t)(seconds * 1000);
     return 0;
 }
 

@@ -41,6 +41,7 @@ struct shmrt_options {
     char groups[SHMRT_GROUPS_BYTES];
     char sum_order[SHMRT_KERNEL_NAME_BYTES];
     int64_t parent_group; /* of this rank, where the communicator is a part of another one */
+    bool caller_only;     /* no OpenMP region: set by a call, never by the user's text */
 };
 
 /**
@@ -50,5 +51,9 @@ struct shmrt_options {
  */
 int shmrt_options_load(const char *const *settings, struct shmrt_options *out,
                        struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+
+/** shmrt_options_set_timeout - the option timeout, as a number: 0 or -EINVAL */
+int shmrt_options_set_timeout(struct shmrt_options *options, double seconds,
+                              struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 #endif

@@ -116,3 +116,14 @@ int shmrt_pair_step(struct shmrt_pair_work *w)
     } while (rc == 0 && w->moved < w->coll.count);
     return rc;
 }
+
+int shmrt_pair_next(struct shmrt_pair_work *w)
+{
+    struct shmrt_group *g = w->group;
+    const struct shmrt_pair_state *state = state_of(w);
+    w->context.call =
+        (struct shmrt_call){.collective = SHMRT_CALL_PROBE, .root = (uint8_t)w->coll.root};
+    const struct shmrt_pair_flags *theirs =
+        shmrt_pair_at(&g->layout, g->base[w->coll.root], g->sync.rank);
+    return has(w, &theirs->sent, state->taken + 1) ? 0 : -EAGAIN;
+}

@@ -26,4 +26,12 @@ void shmrt_pair_make(struct shmrt_pair_work *work, struct shmrt_group *group,
  */
 int shmrt_pair_step(struct shmrt_pair_work *work) SHMRT_WARN_UNUSED;
 
+/**
+ * shmrt_pair_next - whether the first chunk of rank @from's next message is there
+ * @work: of a receive from @from that has not begun, and does not by this
+ *
+ * For when no receive from @from is under way. Return: 0 or -EAGAIN (see work->awaited).
+ */
+int shmrt_pair_next(struct shmrt_pair_work *work) SHMRT_WARN_UNUSED;
+
 #endif

@@ -221,7 +221,7 @@ int shmrt_work_run(struct shmrt_work *w)
             if ((rc = shmrt_await(sync, &w->awaited)) != 0)
                 break;
     } else {
-        shmrt_team_run(w->call.lanes, run_lane, w);
+        shmrt_team_run(w->call.lanes, sync->caller_only, run_lane, w);
         rc = shmrt_has_failed(sync, &error) ? error.code : 0;
     }
     leave(w);

@@ -188,6 +188,24 @@ SHMRT_API const struct shmrt_error *shmrt_comm_error(const struct shmrt_comm *co
 SHMRT_API void shmrt_comm_abort(struct shmrt_comm *comm, const char *reason);
 
 /**
+ * shmrt_comm_set_timeout - how long each later call of this rank may wait for another one
+ * @seconds: 0.001 to 1e7, as the option timeout has it
+ *
+ * Concerns this rank alone, and holds also for what it has started and waits for later. Return: 0,
+ * or -EINVAL.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_comm_set_timeout(struct shmrt_comm *comm, double seconds);
+
+/**
+ * shmrt_comm_set_caller_only - whether later calls of this rank stay on the calling thread
+ * @caller_only: true: no OpenMP region is opened, and the calling thread serves all lanes, one
+ * after the other; false, as at the start: they go over the OpenMP threads
+ *
+ * Concerns this rank alone: the others see no difference but in speed.
+ */
+SHMRT_API void shmrt_comm_set_caller_only(struct shmrt_comm *comm, bool caller_only);
+
+/**
  * shmrt_allreduce - combine a vector over all ranks
  * @comm:  every rank of it makes this call, in the same order
  * @in:    @count elements, this rank's term; may equal @out, else must not overlap it
@@ -344,6 +362,17 @@ SHMRT_API SHMRT_WARN_UNUSED int shmrt_send(struct shmrt_comm *comm, const void *
                                            enum shmrt_dtype dtype, int to);
 SHMRT_API SHMRT_WARN_UNUSED int shmrt_recv(struct shmrt_comm *comm, void *out, size_t count,
                                            enum shmrt_dtype dtype, int from);
+
+/**
+ * shmrt_probe - whether a message of rank @from, or its beginning, waits for a shmrt_recv()
+ * @there_out: false also while a receive from @from that was started is unfinished, since what
+ * comes is for that one first
+ *
+ * Returns at once; what was started goes on, as in shmrt_test(). Has no deadline and does not call
+ * the interrupt callback: the caller, who comes back, looks to both. Return: 0, -EINVAL, or what
+ * @comm died of: -ECONNABORTED when a rank has died, or @from has left, with no message there.
+ */
+SHMRT_API SHMRT_WARN_UNUSED int shmrt_probe(struct shmrt_comm *comm, int from, bool *there_out);
 
 /**
  * struct shmrt_args - a collective, for shmrt_start(); zero what it does not use

@@ -43,7 +43,9 @@ const char *shmrt_call_describe(const struct shmrt_call_context *context,
         snprintf(root, sizeof root, "%d", call->root);
     if (call->collective == SHMRT_ALLREDUCE && call->shape)
         snprintf(rows, sizeof rows, ", rows of %" PRIu32, call->shape);
-    if (call->collective == SHMRT_BARRIER)
+    if (call->collective == SHMRT_CALL_PROBE)
+        snprintf(out, SHMRT_CALL_TEXT_BYTES, "a probe for messages of rank %d", call->root);
+    else if (call->collective == SHMRT_BARRIER)
         snprintf(out, SHMRT_CALL_TEXT_BYTES, "%s #%" PRIu64, name, context->epoch);
     else
         snprintf(out, SHMRT_CALL_TEXT_BYTES, "%s #%" PRIu64 " (%s%s%" PRIu64 " %s%s%s%s)", name,

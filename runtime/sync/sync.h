@@ -28,13 +28,15 @@ struct shmrt_lane_stats {
     int64_t disturbed_until_ns; /* another process has this CPU's time, too: do not yield to it */
 };
 
-/** All of it is constant after creation but the statistics and the warning mark. */
+/** All of it is constant after creation but the statistics, the warning mark and what this rank may
+ * change between its calls: timeout_ns, caller_only. */
 struct shmrt_sync {
     int rank;
     int size;
     int lanes;
-    bool crowded; /* ranks share CPUs with one another */
-    bool fence;   /* some rank has no membarrier: writers pay a seq_cst fence instead */
+    bool crowded;     /* ranks share CPUs with one another */
+    bool fence;       /* some rank has no membarrier: writers pay a seq_cst fence instead */
+    bool caller_only; /* the caller's thread serves all lanes of this rank */
     int64_t timeout_ns;
     int64_t warn_ns;
     int64_t spin_ns;
@@ -149,6 +151,9 @@ int shmrt_check_peers(struct shmrt_sync *sync,
                       const struct shmrt_awaited *awaited) SHMRT_WARN_UNUSED;
 
 enum { SHMRT_CALL_TEXT_BYTES = 128 };
+
+/* As the collective of a call that is only to be described. */
+enum { SHMRT_CALL_PROBE = SHMRT_COLLECTIVE_END };
 
 /** "all-reduce #12 (sum of 1000 float32)", "broadcast #3 (1000 float32, root 0)" */
 const char *shmrt_call_describe(const struct shmrt_call_context *context,

@@ -107,12 +107,12 @@ static bool stay_awake(struct shmrt_sync *sync, const struct shmrt_awaited *awai
     return yield_until(sync, awaited, start_ns, now_ns, failed_out);
 }
 
-/* Only the caller's lane talks to the outside: the callbacks may need the caller's thread. */
+/* Only the caller's thread talks to the outside: the callbacks may need it. */
 static int check_caller(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                         int64_t waited_ns)
 {
     char text[SHMRT_CALL_TEXT_BYTES];
-    if (awaited->lane != 0)
+    if (awaited->lane != 0 && !sync->caller_only)
         return 0;
     if (shmrt_interrupted(&sync->interrupt))
         return shmrt_fail(sync, -ECANCELED, "rank %d was interrupted in %s, waiting for rank %d",

@@ -2,12 +2,18 @@
 /* team.c - lanes over OpenMP threads, or over the caller alone in a serial build. */
 #include "team.h"
 
-#ifdef SHMRT_SERIAL_TEAM
-
-void shmrt_team_run(int lanes, shmrt_lane_fn fn, void *arg)
+static void run_alone(int lanes, shmrt_lane_fn fn, void *arg)
 {
     for (int lane = 0; lane < lanes; lane++)
         fn(lane, arg);
+}
+
+#ifdef SHMRT_SERIAL_TEAM
+
+void shmrt_team_run(int lanes, bool caller_only, shmrt_lane_fn fn, void *arg)
+{
+    (void)caller_only;
+    run_alone(lanes, fn, arg);
 }
 
 int shmrt_team_threads(void)
@@ -19,10 +25,10 @@ int shmrt_team_threads(void)
 
 #include <omp.h>
 
-void shmrt_team_run(int lanes, shmrt_lane_fn fn, void *arg)
+void shmrt_team_run(int lanes, bool caller_only, shmrt_lane_fn fn, void *arg)
 {
-    if (lanes == 1) { /* a region costs more than the smallest vectors that come here */
-        fn(0, arg);
+    if (lanes == 1 || caller_only) { /* a region costs more than the smallest vectors do */
+        run_alone(lanes, fn, arg);
         return;
     }
 #pragma omp parallel num_threads(lanes)
