@@ -3,17 +3,17 @@
  */
 #pragma once
 
+#include "comm.h"
+
 #include <shmrt.h>
 
 #include <array>
-#include <atomic>
 #include <cstdint>
-#include <exception>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 namespace shmrt
@@ -75,8 +75,8 @@ struct Facts {
 /**
  * DefaultComm - a communicator, its lifetime and its statistics
  *
- * Every member may be called from any thread, none may be called with the GIL held: the library's
- * callbacks take it. Failures are thrown as shmrt.Error.
+ * Every member may be called from any thread, none may be called with the GIL held, see Comm.
+ * Failures are thrown by throw_error().
  */
 class DefaultComm
 {
@@ -112,37 +112,19 @@ class DefaultComm
     void count_fallback(const char *reason, double seconds);
 
   private:
-    /* Holds call_, and refuses the thread that holds it already instead of waiting for itself. */
-    class Entry
-    {
-      public:
-        Entry(DefaultComm &comm, const char *what);
-        ~Entry();
-        Entry(const Entry &) = delete;
-        Entry &operator=(const Entry &) = delete;
+    /** The communicator; throws where there is none. */
+    std::shared_ptr<Comm> alive(const char *what);
+    std::shared_ptr<Comm> current_comm();
+    void count_call(Operator which, double seconds);
+    void *take_block(Comm &comm, const char *what, std::size_t bytes, bool strict);
 
-      private:
-        DefaultComm &comm_;
-    };
-
-    static void log_line(shmrt_log_level level, const char *line, void *self);
-    static int check_signals(void *self);
-
-    void abort(const char *reason);
-    void check_alive(const char *what);
-    void *take_block(std::size_t bytes, bool strict);
-    void check_unforked(const char *what) const;
-    [[noreturn]] void fail(const shmrt_error &error);
-
-    std::mutex call_;  /* held through each use of comm_: one thread at a time */
-    std::mutex state_; /* guards comm_ and request_ themselves; never held while waiting */
-    /* Who holds call_. Each thread only looks for itself, and what it has written it sees. */
-    std::atomic<std::thread::id> caller_;
-    shmrt_comm *comm_ = nullptr;
+    std::mutex create_; /* one init() at a time */
+    std::mutex state_;  /* guards comm_ and request_; never held while waiting */
+    std::shared_ptr<Comm> comm_;
     std::optional<Request> request_;
-    Stats stats_;                  /* under call_ */
-    std::exception_ptr interrupt_; /* under call_: what a signal handler raised during a wait */
-    int forked_from_ = -1;         /* rank of the parent, when fork() made this process */
+    std::mutex stats_lock_; /* guards stats_ */
+    Stats stats_;
+    int forked_from_ = -1; /* rank of the parent, when fork() made this process */
 
     friend void forget_after_fork();
 };

@@ -15,6 +15,7 @@
 #include "fused.h"
 
 #include "errors.h"
+#include "host.h"
 #include "pool.h"
 #include "reduce.h"
 #include "registration.h"

@@ -6,8 +6,10 @@
  */
 #include "default_comm.h"
 #include "errors.h"
+#include "host.h"
 #include "operators.h"
 #include "pool.h"
+#include "python_host.h"
 
 #include <torch/csrc/utils/pybind.h>
 
@@ -162,6 +164,7 @@ std::string describe_options()
 
 PYBIND11_MODULE(_C, module)
 {
+    use_python_as_host();
     module.def("register_operators", &register_operators);
     module.def("create", &create);
     module.def("destroy", [] { released([](DefaultComm &comm) { comm.destroy(); }); });

@@ -9,6 +9,7 @@
 #include "reduce.h"
 
 #include "errors.h"
+#include "host.h"
 #include "pool.h"
 
 #include <ATen/ATen.h>
