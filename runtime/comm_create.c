@@ -71,6 +71,17 @@ static int create_pool(struct shmrt_comm *comm, const struct shmrt_params *param
                              logger, &comm->pools[params->rank], error_out);
 }
 
+/* What is shared with the others; nothing where that is switched off. */
+static int take_memory(struct shmrt_comm *comm, const struct shmrt_params *params,
+                       const struct shmrt_logger *logger, struct shmrt_error *error_out)
+{
+    if (comm->options.disable)
+        return 0;
+    int rc = shmrt_segment_create(params->rank, &comm->options, logger,
+                                  &comm->segments[params->rank], error_out);
+    return rc ? rc : create_pool(comm, params, logger, error_out);
+}
+
 /* Threads of this rank that can run at once; more lanes than that would wait for each other. */
 static uint64_t usable_lanes(int size)
 {
@@ -108,7 +119,8 @@ static struct shmrt_hello make_hello(const struct shmrt_comm *comm,
         .pid = getpid(),
         .membarrier = shmrt_sync_has_membarrier(),
         .segment_bytes = options->segment_bytes,
-        .pool_bytes = options->pool_bytes,
+        .disabled = options->disable,
+        .pool_bytes = options->disable ? 0 : options->pool_bytes,
         .chunk_bytes = options->chunk_bytes,
         .oneshot_max_bytes = small_bytes(options),
         .lanes = options->lanes ? options->lanes : usable_lanes(params->size),
@@ -287,6 +299,29 @@ static int choose_groups(struct shmrt_comm *comm, struct shmrt_hello *mine,
     return shmrt_groups_own(&comm->options, mine->rank, mine->size, &mine->group, error_out);
 }
 
+/* All have met: every rank finds the same ranks switched off, and gives up. */
+static int check_enabled(const struct shmrt_comm *comm, const struct shmrt_hello *mine,
+                         struct shmrt_error *error_out)
+{
+    uint64_t off = 0;
+    int count = 0;
+    char list[160];
+    for (int r = 0; r < mine->size; r++)
+        if ((r == mine->rank ? mine : &comm->links[r].hello)->disabled) {
+            off |= UINT64_C(1) << r;
+            count++;
+        }
+    if (count == 0)
+        return 0;
+    shmrt_list_format(&off, SHMRT_MAX_RANKS, list, sizeof list);
+    return shmrt_error_set(error_out, -ECONNREFUSED,
+                           "shared memory is switched off (SHMRT_DISABLE=1) on rank%s %s of %d: "
+                           "%suse another backend",
+                           count > 1 ? "s" : "", list, mine->size,
+                           count < mine->size ? "unset it there, or set it on all ranks and "
+                                              : "unset it, or ");
+}
+
 /* Meets the others, then tells them how it went here and hears how it went with them. */
 static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params,
                       const struct shmrt_notices *notices, struct shmrt_error *error_out)
@@ -304,16 +339,19 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
         .interrupt = {params->interrupt, params->interrupt_arg},
     };
     struct shmrt_segment *own = &comm->segments[params->rank];
+    const struct shmrt_pool *pool = comm->pools[params->rank];
     struct shmrt_error outcome = {0};
     int rc = shmrt_job_key(params->job, params->name, mine.job, error_out);
-    if (rc == 0)
+    if (rc == 0 && !mine.disabled)
         rc = choose_groups(comm, &mine, error_out);
-    if (rc == 0 && mine.rank == 0)
+    if (rc == 0 && !mine.disabled && mine.rank == 0)
         rc = choose_tuning(comm, &mine, error_out);
     if (rc)
         return rc;
-    rc = shmrt_rendezvous_meet(&meeting, &mine, own->file.fd, comm->pools[params->rank]->file.fd,
+    rc = shmrt_rendezvous_meet(&meeting, &mine, own->file.fd, pool ? pool->file.fd : -1,
                                &comm->listener, comm->links, &outcome);
+    if (rc == 0)
+        rc = check_enabled(comm, &mine, &outcome);
     if (rc == 0)
         rc = build_group(comm, params, &mine, &outcome);
     shmrt_file_close_fd(&own->file);
@@ -380,9 +418,7 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
     int rc;
     if ((rc = choose_kernels(comm, error_out)) != 0 ||
         (rc = make_fork_guard(comm, error_out)) != 0 ||
-        (rc = shmrt_segment_create(params->rank, &comm->options, &logger,
-                                   &comm->segments[params->rank], error_out)) != 0 ||
-        (rc = create_pool(comm, params, &logger, error_out)) != 0 ||
+        (rc = take_memory(comm, params, &logger, error_out)) != 0 ||
         (rc = join_ranks(comm, params, &notices, error_out)) != 0) {
         shmrt_notices_tell_alone(&notices);
         free_comm(comm, false);

@@ -86,6 +86,9 @@ static const struct option {
     {"kernel", "SHMRT_KERNEL", NAME, "auto", 0, 0, AT(kernel),
      "reduce kernels: auto, or a rung's name (reference; on x86-64 sse2, avx2, avx512, avx512fp16; "
      "on aarch64 neon, neonfp16, neonbf16, sve, svebf16; on riscv64 rvv)"},
+    {"disable", "SHMRT_DISABLE", NUMBER, "0", 0, 1, AT(disable),
+     "1 switches shared memory off: no rank's shmrt_comm_create() succeeds, and all are told of "
+     "it at once"},
 #undef AT
 };
 

@@ -36,6 +36,7 @@ struct shmrt_options {
     uint64_t bind;              /* 0 or 1 */
     struct shmrt_nodeset nodes; /* of shared memory; empty: those of the CPUs */
     uint64_t huge_pages;        /* enum shmrt_page_kind */
+    uint64_t disable;           /* 0 or 1 */
     char kernel[SHMRT_KERNEL_NAME_BYTES];
     char tune[SHMRT_KERNEL_NAME_BYTES];
     char groups[SHMRT_GROUPS_BYTES];

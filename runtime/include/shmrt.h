@@ -151,6 +151,7 @@ SHMRT_API SHMRT_WARN_UNUSED int shmrt_params_from_env(struct shmrt_params *param
  *
  * Return: 0, or -EINVAL (a bad parameter or setting), -EADDRINUSE (this rank of this job key is
  * taken), -ETIMEDOUT (ranks missing: named), -EPROTO (ranks differ in version, size or a setting:
+ * named), -ECONNREFUSED (on all ranks as soon as they have met: SHMRT_DISABLE=1 on those that are
  * named), -ECONNABORTED (a rank died or failed meanwhile), -ENOMEM, or another errno of the system.
  * After a failure nothing is left behind.
  */

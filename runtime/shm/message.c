@@ -3,6 +3,7 @@
 #include "message.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -82,6 +83,23 @@ static bool is_passing(int *resets)
     return errno == EINTR || (errno == ECONNRESET && (*resets)++ == 0);
 }
 
+/* The first protocol whose hello has its version where ours has it. */
+enum { NAMED_PROTOCOL = 4 };
+
+/* A hello of another protocol: keeps what all have in common. */
+static bool take_foreign(struct shmrt_received *received, size_t got)
+{
+    struct shmrt_hello *hello = &received->message.hello;
+    size_t common = offsetof(struct shmrt_hello, version) + sizeof hello->version;
+    if (hello->head.kind != SHMRT_MESSAGE_HELLO || !shmrt_hello_is_foreign(hello) || got < common)
+        return false;
+    memset((char *)hello + common, 0, sizeof *hello - common);
+    if (hello->head.protocol < NAMED_PROTOCOL)
+        memcpy(hello->version, "(older)", sizeof "(older)");
+    shmrt_received_close(received);
+    return true;
+}
+
 int shmrt_message_receive(int socket, struct shmrt_received *out)
 {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(SHMRT_MESSAGE_FDS * sizeof(int))];
@@ -103,9 +121,11 @@ int shmrt_message_receive(int socket, struct shmrt_received *out)
     if (got == 0)
         return -ENODATA;
     int rc = 0;
-    if ((size_t)got < sizeof out->message.head || (header.msg_flags & MSG_TRUNC) ||
-        out->message.head.magic != SHMRT_MESSAGE_MAGIC ||
-        (size_t)got != bytes_of_kind(out->message.head.kind))
+    if ((size_t)got < sizeof out->message.head || out->message.head.magic != SHMRT_MESSAGE_MAGIC)
+        rc = -EBADMSG;
+    else if (take_foreign(out, (size_t)got))
+        return 0;
+    else if ((header.msg_flags & MSG_TRUNC) || (size_t)got != bytes_of_kind(out->message.head.kind))
         rc = -EBADMSG;
     else if (header.msg_flags & MSG_CTRUNC)
         rc = -EMFILE;

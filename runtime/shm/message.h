@@ -8,8 +8,9 @@
 #define SHMRT_MESSAGE_MAGIC UINT64_C(0x31676d74726d6873) /* "shmrtmg1", little-endian */
 
 enum {
-    SHMRT_PROTOCOL_VERSION = 3, /* messages, and the segment's layout and flags */
+    SHMRT_PROTOCOL_VERSION = 4, /* messages, and the segment's layout and flags */
     SHMRT_JOB_BYTES = 256,
+    SHMRT_VERSION_BYTES = 16,
     SHMRT_MESSAGE_FDS = 3,
     SHMRT_NOTICES_MOST = 4,
 };
@@ -23,13 +24,18 @@ struct shmrt_message_head {
 };
 
 /* First message each way. Carries the segment's descriptor, then the pool's if there is one, then a
- * pidfd where the kernel has them. What is compared is in rendezvous.c. */
+ * pidfd where the kernel has them; of a rank that is disabled, nothing. What is compared is in
+ * rendezvous.c. */
 struct shmrt_hello {
+    /* Up to and with version the same in every protocol from 4 on, whatever follows: ranks of
+     * different versions can then name each other. */
     struct shmrt_message_head head;
     int32_t rank;
     int32_t size;
     int32_t pid; /* as its own PID namespace numbers it; for messages only */
     uint32_t membarrier;
+    char version[SHMRT_VERSION_BYTES];
+    uint64_t disabled; /* 1: shared memory is switched off here */
     uint64_t segment_bytes;
     uint64_t pool_bytes; /* 0: no pool, and no descriptor of one */
     uint64_t chunk_bytes;
@@ -45,7 +51,6 @@ struct shmrt_hello {
      */
     uint64_t mapping;
     uint64_t pool_mapping;
-    char version[16];
     char job[SHMRT_JOB_BYTES];
 };
 
@@ -68,6 +73,12 @@ struct shmrt_received {
     int fds[SHMRT_MESSAGE_FDS];
 };
 
+/** Whether a hello is another version's: of that, what comes after version is zero. */
+static inline bool shmrt_hello_is_foreign(const struct shmrt_hello *hello)
+{
+    return hello->head.protocol != SHMRT_PROTOCOL_VERSION;
+}
+
 /** Head of a message of this library. */
 struct shmrt_message_head shmrt_message_head_make(enum shmrt_message_kind kind);
 
@@ -82,7 +93,8 @@ int shmrt_message_send(int socket, const void *message, size_t bytes, const int 
  * shmrt_message_receive - receive one message, if one is there
  *
  * Every byte is taken as hostile: anything but a message of the right magic, kind and length is
- * -EBADMSG, and no descriptor of it stays open.
+ * -EBADMSG, and no descriptor of it stays open. A hello of another protocol may have any length
+ * from its version on, and is stripped of its descriptors.
  * Return: 0, -EAGAIN (nothing yet), -ENODATA (the peer closed), -EBADMSG, -EMFILE (descriptors
  * were lost to RLIMIT_NOFILE), or another negative errno.
  */

@@ -79,12 +79,13 @@ static int compare_number(const char *what, const char *advice, uint64_t mine, u
 static int compare_hellos(const struct shmrt_hello *own, const struct shmrt_hello *peer,
                           struct shmrt_error *error_out)
 {
-    if (own->head.protocol != peer->head.protocol)
-        return shmrt_error_set(error_out, -EPROTO,
-                               "rank %d runs shmrt %s (protocol %u), rank %d runs %.15s (protocol "
-                               "%u); install one version for all ranks",
-                               own->rank, own->version, own->head.protocol, peer->rank,
-                               peer->version, peer->head.protocol);
+    if (shmrt_hello_is_foreign(peer) || strcmp(own->version, peer->version) != 0)
+        return shmrt_error_set(
+            error_out, -EPROTO,
+            "rank %d (pid %d) runs shmrt %s (protocol %u), rank %d (pid %d) runs shmrt %s "
+            "(protocol %u); install one version for all ranks",
+            own->rank, own->pid, own->version, own->head.protocol, peer->rank, peer->pid,
+            peer->version, peer->head.protocol);
     if (strncmp(own->job, peer->job, SHMRT_JOB_BYTES) != 0)
         return shmrt_error_set(
             error_out, -EPROTO,
@@ -93,6 +94,8 @@ static int compare_hellos(const struct shmrt_hello *own, const struct shmrt_hell
     const char *same = "start all ranks with the same value";
     int rc = compare_number("the number of ranks", same, (uint64_t)own->size, (uint64_t)peer->size,
                             own, peer, error_out);
+    if (!rc && (own->disabled || peer->disabled))
+        return 0; /* there is nothing to be laid out, and all are going to hear why */
     if (!rc)
         rc = compare_number("SHMRT_SEGMENT", same, own->segment_bytes, peer->segment_bytes, own,
                             peer, error_out);
@@ -122,6 +125,14 @@ static int send_hello(struct meet *m, int socket)
         shmrt_error_set(m->error_out, rc, "sending a segment to another rank failed: %s",
                         strerror(-rc));
     return rc == -ECONNRESET ? -EPIPE : rc;
+}
+
+/* Whether it is a whole hello; a rank with shared memory has to show some. */
+static bool is_hello(const struct shmrt_received *received)
+{
+    const struct shmrt_hello *hello = &received->message.hello;
+    return hello->head.kind == SHMRT_MESSAGE_HELLO &&
+           (received->fds[0] >= 0 || hello->disabled || shmrt_hello_is_foreign(hello));
 }
 
 /* Takes over the descriptors of a good hello. */
@@ -176,10 +187,10 @@ static int greet_pending(struct meet *m, int i)
         return descriptors_lost(m);
     }
     const struct shmrt_hello *hello = &received.message.hello;
-    bool hello_came = rc == 0 && received.message.head.kind == SHMRT_MESSAGE_HELLO;
-    bool in_range = hello_came && hello->rank >= 0 && hello->rank < SHMRT_MAX_RANKS;
-    bool is_twin = in_range && hello->rank == m->meeting->rank;
-    if (!in_range || received.fds[0] < 0 ||
+    bool is_any = rc == 0 && hello->head.kind == SHMRT_MESSAGE_HELLO;
+    bool in_range = is_any && hello->rank >= 0 && hello->rank < SHMRT_MAX_RANKS;
+    bool is_twin = in_range && hello->rank == m->meeting->rank; /* brings no descriptors */
+    if (!in_range || !is_hello(&received) ||
         (hello->rank < m->meeting->size &&
          (hello->rank <= m->meeting->rank || m->links[hello->rank].socket >= 0))) {
         if (rc == 0)
@@ -235,7 +246,8 @@ static int call_lower_ranks(struct meet *m)
 /* What a rank only passes on, or what names both sides, keeps its words. */
 static int gave_up(struct meet *m, int rank, const struct shmrt_verdict *verdict)
 {
-    if (verdict->code == -ECONNABORTED || verdict->code == -EPROTO)
+    if (verdict->code == -ECONNABORTED || verdict->code == -EPROTO ||
+        verdict->code == -ECONNREFUSED)
         return shmrt_error_set(m->error_out, verdict->code, "%s", verdict->text);
     return shmrt_error_set(m->error_out, -ECONNABORTED, "rank %d gave up: %.*s", rank,
                            SHMRT_ERROR_TEXT_BYTES - 32, verdict->text);
@@ -263,15 +275,17 @@ static int read_link(struct meet *m, int rank)
         return 0;
     if (rc == -EMFILE)
         return descriptors_lost(m);
-    if (rc == 0 && !link->met && received.message.head.kind == SHMRT_MESSAGE_HELLO &&
-        received.message.hello.rank == rank && received.fds[0] >= 0)
+    if (rc == 0 && !link->met && is_hello(&received) && received.message.hello.rank == rank)
         return take_hello(m, link, &received);
     if (rc == 0 && link->met && received.message.head.kind == SHMRT_MESSAGE_VERDICT) {
         shmrt_received_close(&received);
         received.message.verdict.text[SHMRT_ERROR_TEXT_BYTES - 1] = '\0';
-        if (received.message.verdict.code)
+        if (received.message.verdict.code == -ECONNREFUSED && !m->agreeing)
+            link->done = true; /* that one has met all, and so will this rank, and see it too */
+        else if (received.message.verdict.code)
             return gave_up(m, rank, &received.message.verdict);
-        link->judged = true;
+        else
+            link->judged = true;
         return 0;
     }
     if (rc == 0)
@@ -382,7 +396,7 @@ int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmr
                      .mine = mine,
                      .links = links_out,
                      .error_out = error_out,
-                     .send_fds = {memfd, poolfd, open_own_pidfd()},
+                     .send_fds = {memfd, poolfd, mine->disabled ? -1 : open_own_pidfd()},
                      .retry_ns = FIRST_RETRY_NS};
     for (int r = 0; r < meeting->size; r++)
         links_out[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .poolfd = -1, .pidfd = -1};

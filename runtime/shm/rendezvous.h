@@ -20,7 +20,7 @@ struct shmrt_link {
     int pidfd;   /* readable when its process has died; -1 where the kernel has none */
     bool met;    /* its hello has come */
     bool judged; /* its verdict has come, and was good */
-    bool done;   /* judged, and gone again: it has heard all verdicts before us */
+    bool done;   /* gone again: it has heard all verdicts, or all hellos, before us */
     struct shmrt_hello hello;
 };
 
@@ -38,7 +38,8 @@ struct shmrt_meeting {
 /**
  * shmrt_rendezvous_meet - connect to all ranks and exchange hellos and segments
  * @mine:      what the others are told; its job is that of @meeting
- * @memfd, @poolfd: this rank's segment and its pool; the latter -1 when @mine has no pool_bytes
+ * @memfd, @poolfd: this rank's segment and its pool; the latter -1 when @mine has no pool_bytes,
+ *             both when it is disabled
  * @listener_out: holds this rank's name; shmrt_name_close() it with the communicator
  * @links_out: @meeting->size entries; the one of this rank stays empty. Filled also on failure:
  *             close them with shmrt_links_close().
