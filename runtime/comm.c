@@ -313,10 +313,21 @@ void shmrt_comm_traffic(const struct shmrt_comm *comm, struct shmrt_traffic *out
 
 void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *out)
 {
+    uint64_t late_ns[SHMRT_MAX_RANKS];
     *out = comm->counters;
     for (int lane = 0; lane < comm->group.sync.lanes; lane++) {
         out->wait_ns += comm->group.sync.stats[lane].wait_ns;
-        out->late_ns += comm->group.sync.stats[lane].late_ns;
         out->sleeps += comm->group.sync.stats[lane].sleeps;
     }
+    shmrt_comm_skew(comm, late_ns);
+    for (int r = 0; r < comm->group.sync.size; r++)
+        out->late_ns += late_ns[r];
+}
+
+void shmrt_comm_skew(const struct shmrt_comm *comm, uint64_t late_ns_out[SHMRT_MAX_RANKS])
+{
+    memset(late_ns_out, 0, SHMRT_MAX_RANKS * sizeof *late_ns_out);
+    for (int lane = 0; lane < comm->group.sync.lanes; lane++)
+        for (int r = 0; r < comm->group.sync.size; r++)
+            late_ns_out[r] += comm->group.sync.stats[lane].late_ns[r];
 }

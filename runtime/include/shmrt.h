@@ -454,6 +454,14 @@ struct shmrt_counters {
 SHMRT_API void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *out);
 
 /**
+ * shmrt_comm_skew - for which ranks this one has waited until they entered a call
+ * @late_ns_out: of counters' late_ns, by the rank that was late; where several were, a wait counts
+ *               for the one that was looked for first
+ */
+SHMRT_API void shmrt_comm_skew(const struct shmrt_comm *comm,
+                               uint64_t late_ns_out[SHMRT_MAX_RANKS]);
+
+/**
  * struct shmrt_traffic - what this rank moved of the other ranks' memory since the communicator was
  * created
  *

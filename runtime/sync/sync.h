@@ -22,10 +22,11 @@ struct shmrt_sync_peer {
 
 struct shmrt_lane_stats {
     _Alignas(SHMRT_APART_BYTES) uint64_t wait_ns;
-    uint64_t late_ns; /* of it, for ranks that had not entered the call */
     uint64_t sleeps;
     int64_t woke_ns;            /* when it last woke somebody, who takes a while to come */
     int64_t disturbed_until_ns; /* another process has this CPU's time, too: do not yield to it */
+    /* Of wait_ns, for each rank that had not entered the call. */
+    uint64_t late_ns[SHMRT_MAX_RANKS];
 };
 
 /** All of it is constant after creation but the statistics, the warning mark and what this rank may

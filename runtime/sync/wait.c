@@ -176,6 +176,6 @@ int shmrt_await_slow(struct shmrt_sync *sync, const struct shmrt_awaited *awaite
     uint64_t waited_ns = (uint64_t)(shmrt_now_ns() - start_ns);
     stats->wait_ns += waited_ns;
     if (awaited->late)
-        stats->late_ns += waited_ns;
+        stats->late_ns[awaited->peer] += waited_ns;
     return rc;
 }

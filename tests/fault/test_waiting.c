@@ -123,12 +123,52 @@ static void more_ranks_than_cores(void **state)
     }
 }
 
+enum { LATE_ROUNDS = 5, LATE_MS = 100 };
+
+/* Small and large calls, to which rank 1 comes late each time. */
+static int come_late(struct rank *rank)
+{
+    enum { LATE_RANK = 1, ELEMENTS = 100000 };
+    static float data[3][ELEMENTS]; /* ranks may be threads */
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm && shmrt_barrier(comm) == 0);
+    for (int i = 0; i < LATE_ROUNDS; i++) {
+        if (rank->rank == LATE_RANK)
+            ranks_nap_ms(LATE_MS);
+        CHECK(shmrt_allreduce(comm, data[rank->rank], data[rank->rank], i % 2 ? ELEMENTS : 1,
+                              SHMRT_FLOAT32, SHMRT_SUM) == 0);
+    }
+    uint64_t late_ns[SHMRT_MAX_RANKS], sum_ns = 0;
+    struct shmrt_counters counters;
+    shmrt_comm_skew(comm, late_ns);
+    shmrt_comm_counters(comm, &counters);
+    for (int r = 0; r < SHMRT_MAX_RANKS; r++) {
+        CHECK(late_ns[r] == 0 || (r < rank->size && r != rank->rank));
+        CHECK(rank->rank == LATE_RANK || late_ns[r] <= late_ns[LATE_RANK]);
+        sum_ns += late_ns[r];
+    }
+    CHECK(rank->rank == LATE_RANK || late_ns[LATE_RANK] > 0);
+    CHECK(sum_ns == counters.late_ns && sum_ns <= counters.wait_ns);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void late_ranks_are_told(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"lanes=2", "lane_min=1K", NULL};
+    struct ranks_run run = {
+        .kind = RANKS_PROCESSES, .size = 3, .settings = settings, .body = come_late};
+    ranks_run_well(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sleepers_are_woken),
         cmocka_unit_test(long_wait_sleeps_and_says_who_is_missing),
         cmocka_unit_test(more_ranks_than_cores),
+        cmocka_unit_test(late_ranks_are_told),
     };
     return cmocka_run_group_tests_name("waiting", tests, NULL, NULL);
 }
