@@ -310,23 +310,28 @@ static void blocking_calls_carry_on_what_was_started(void **state)
     run(RANKS_THREADS, 2, receive_waits_alone, NULL, NULL);
 }
 
-/* Sleepers in mixed waits are woken, or look again soon: far less than a slice of 50 ms a call. */
+/*
+ * Sleepers in mixed waits are woken, or look again soon, not after a slice of 50 ms. A busy machine
+ * makes rounds slow as well, but hardly all of them: the quickest tell.
+ */
 static int mix_and_sleep(struct rank *rank)
 {
     enum { ROUNDS = 40, COUNT = 60000 };
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     float *data = calloc(COUNT, sizeof *data), word = 1;
+    int quick = 0;
     CHECK(comm && data && shmrt_barrier(comm) == 0);
-    double start = now_s();
     for (int i = 0; i < ROUNDS; i++) {
         struct shmrt_request *receive;
         struct shmrt_args args = message(SHMRT_RECV, &word, 1, 1 - rank->rank);
+        double start = now_s();
         CHECK(shmrt_start(comm, &args, &receive) == 0);
         CHECK(shmrt_allreduce(comm, data, data, COUNT, SHMRT_FLOAT32, SHMRT_SUM) == 0);
         CHECK(shmrt_send(comm, &word, 1, SHMRT_FLOAT32, 1 - rank->rank) == 0);
         CHECK(shmrt_wait(receive) == 0);
+        quick += now_s() - start < 0.050;
     }
-    CHECK(now_s() - start < ROUNDS * 0.050);
+    CHECK(quick >= ROUNDS / 4);
     free(data);
     shmrt_comm_destroy(comm);
     return 0;

