@@ -11,23 +11,65 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 logs=build/test-logs
 jobs=$(nproc)
+tests_at_once=$((jobs + 1)) # some only wait
 rows=()
 failed=0
+beside_group=
 
-# stage TITLE COMMAND...: run, keep the output, remember the outcome
-stage() {
-    local title=$1 log start result
-    shift
-    log="$logs/$(tr -cs 'a-z0-9' - <<<"${title,,}" | sed 's/-*$//').log"
-    start=$SECONDS
-    printf '\n==> %s\n' "$title"
-    if "$@" 2>&1 | tee "$log"; then
-        result=passed
-    else
+# Where the output of the stage with this title is kept.
+log_of() {
+    printf '%s/%s.log' "$logs" "$(tr -cs 'a-z0-9' - <<<"${1,,}" | sed 's/-*$//')"
+}
+
+# remember TITLE EXIT-CODE SECONDS: its row of the summary
+remember() {
+    local result=passed
+    if [[ $2 -ne 0 ]]; then
         result=FAILED
         failed=1
     fi
-    rows+=("$(printf '%-34s %-7s %5d s   %s' "$title" "$result" $((SECONDS - start)) "$(tally "$log")")")
+    rows+=("$(printf '%-34s %-7s %5d s   %s' "$1" "$result" "$3" "$(tally "$(log_of "$1")")")")
+}
+
+# stage TITLE COMMAND...: run, keep the output, remember the outcome
+stage() {
+    local title=$1 start=$SECONDS
+    shift
+    printf '\n==> %s\n' "$title"
+    "$@" 2>&1 | tee "$(log_of "$title")"
+    remember "$title" $? $((SECONDS - start))
+}
+
+# beside TITLE COMMAND...: start in the background what needs one core, to be collected later. One at a time.
+# In a process group of its own, so that all of it can be ended.
+beside() {
+    beside_title=$1 beside_start=$(date +%s)
+    shift
+    printf '\n==> %s: started, beside the next\n' "$beside_title"
+    set -m
+    "$@" >"$(log_of "$beside_title")" 2>&1 </dev/null &
+    beside_group=$!
+    set +m
+}
+
+# Wait for it, show what it said, remember the outcome. It ended when it last wrote.
+collect() {
+    local code log
+    wait "$beside_group"
+    code=$?
+    beside_group=
+    log=$(log_of "$beside_title")
+    printf '\n==> %s\n' "$beside_title"
+    cat "$log"
+    remember "$beside_title" "$code" $(($(stat -c %Y "$log") - beside_start))
+}
+
+# shellcheck disable=SC2329  # called by a trap
+interrupted() {
+    [[ -z $beside_group ]] || kill -INT -- "-$beside_group" 2>/dev/null
+    failed=1
+    summary
+    exit 130
 }
 
 # The line in which ctest, pytest or models.sh counts its tests.
@@ -42,7 +84,7 @@ c_tests() {
     shift
     cmake --preset "$preset" -DCMAKE_MAKE_PROGRAM="$PWD/.venv/bin/ninja" --log-level=WARNING &&
         cmake --build --preset "$preset" -j "$jobs" &&
-        ctest --preset "$preset" -j "$jobs" --no-tests=error "$@"
+        ctest --preset "$preset" -j "$tests_at_once" --no-tests=error "$@"
 }
 
 # Boots guests with several NUMA nodes, one after the other.
@@ -77,21 +119,23 @@ summary() {
 }
 
 mkdir -p "$logs"
-trap 'failed=1; summary; exit 130' INT TERM
+trap interrupted INT TERM
 if [[ ${1:-} == long ]]; then
     stage "C tests, long" c_tests release -L long
     stage "Python tests, long" python -m pytest tests -m long
+    stage "C tests, address sanitizer, 8 ranks" c_tests asan -L coll -LE long
     stage "Protocol models" models
 elif [[ ${1:-} == numa ]]; then
     stage "NUMA guests" numa_guests
 else
     stage "Lint" scripts/lint.sh
     stage "C tests" c_tests dev -LE long
-    stage "C tests, address and UB sanitizers" c_tests asan -LE long
+    SHMRT_TEST_MOST_RANKS=6 stage "C tests, address and UB sanitizers" c_tests asan -LE long
     stage "C tests, thread sanitizer" c_tests tsan -LE long
     stage "Models of memory order" models --ordering
+    beside "NUMA guests" numa_guests
     stage "Python tests" python -m pytest tests -m "not long" --ignore tests/numa
-    stage "NUMA guests" numa_guests
+    collect
 fi
 summary
 exit $failed

@@ -100,8 +100,17 @@ def test_private_and_shared_buffers_take_turns(bench):
     assert [ratio["contender"] for ratio in report["ratios"]] == ["shmrt", "shmrt_shared"] * 3
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("place", [[], ["--out-of-place"], ["--shared=both"]])
+NORM_PLACES = {"fp32": [], "bf16": ["--out-of-place"], "fp16": ["--shared=both"]}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "place"),
+    [
+        pytest.param(dtype, place, marks=() if NORM_PLACES[dtype] == place else pytest.mark.long)
+        for dtype in NORM_PLACES
+        for place in NORM_PLACES.values()
+    ],
+)
 def test_norm_fused_and_in_two_calls(bench, dtype, place):
     # 6144 elements of 32 bits are two rows of 3072, 12288 of 16 bits three of the longest.
     report = bench.report("allreduce_norm", "-n", 3, "--sizes", "64:24K:384", "--dtype", dtype, *place)
