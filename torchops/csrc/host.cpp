@@ -53,14 +53,14 @@ const Host &host()
     return hooks;
 }
 
-Background::Background()
+Background::Background() : before_(is_background)
 {
     is_background = true;
 }
 
 Background::~Background()
 {
-    is_background = false;
+    is_background = before_;
 }
 
 void throw_error(int code, const std::string &text)

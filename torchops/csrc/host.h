@@ -61,6 +61,9 @@ class Background
     ~Background();
     Background(const Background &) = delete;
     Background &operator=(const Background &) = delete;
+
+  private:
+    const bool before_; /* one may live inside another, or around a few calls of a host's thread */
 };
 
 /**

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * across.cpp - reduce-scatter in shared memory, the parts between machines, all-gather.
+ *
+ * Between machines the engine only moves bytes; terms are combined here, machine after machine.
+ * That gives all types and operations the rules that they have inside a machine, where Gloo's own
+ * all-reduce rounds 16-bit floats at each step, loses NaN in min and max and has no int16. Owners
+ * of a part either all get all terms (one step: short parts; and two machines, where it costs no
+ * more bytes), or each reduces a block of the part and hands it round in its final type (two
+ * steps). Both combine in the same order, so the bits do not depend on which it was.
+ */
+#include "across.h"
+
+#include "combine.h"
+#include "errors.h"
+#include "host.h"
+
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+namespace shmrt
+{
+
+namespace
+{
+
+constexpr std::size_t PIECE_BYTES = 32 << 20;     /* of a tensor at a time: bounds the staging */
+constexpr std::size_t ONE_STEP_BYTES = 16 * 1024; /* of a part, that cost less than a second step */
+constexpr std::size_t ALIGNMENT = 32;             /* elements */
+constexpr const char *LOST = "lost";              /* in the store: what the first to fail knew */
+
+std::byte *room(std::vector<std::byte> &buffer, std::size_t bytes)
+{
+    if (buffer.size() < bytes)
+        buffer.resize(bytes);
+    return buffer.data();
+}
+
+std::string others(const Partition &partition, int machine)
+{
+    std::string text;
+    for (int other = 0; other < partition.machines(); other++)
+        if (other != machine)
+            text += (text.empty() ? "" : ", ") + partition.describe(other);
+    return text;
+}
+
+/*
+ * Leave @text in the store for the ranks that only see their connections close, and hand back what
+ * another rank has left there before. The way to the store may be gone, so a thread does it, for
+ * which nobody waits longer than a second.
+ */
+std::string tell_others(const c10::intrusive_ptr<c10d::Store> &store, const std::string &text)
+{
+    struct Answer {
+        std::mutex lock;
+        std::condition_variable changed;
+        bool is_there = false;
+        std::string told;
+    };
+    const auto answer = std::make_shared<Answer>();
+    std::thread([answer, store, text] {
+        std::string told;
+        try {
+            if (store->check({LOST})) {
+                const std::vector<std::uint8_t> found = store->get(LOST);
+                told.assign(found.begin(), found.end());
+            } else {
+                store->set(LOST, std::vector<std::uint8_t>(text.begin(), text.end()));
+            }
+        } catch (const std::exception &) {
+            told.clear(); /* no store, no news */
+        }
+        const std::lock_guard lock(answer->lock);
+        answer->told = told;
+        answer->is_there = true;
+        answer->changed.notify_one();
+    }).detach();
+    std::unique_lock lock(answer->lock);
+    answer->changed.wait_for(lock, std::chrono::seconds(1), [&] { return answer->is_there; });
+    return answer->told;
+}
+
+/* Refused before anything was shared: no reason for the others to stop. */
+bool is_refusal(int code)
+{
+    return code == EINVAL || code == ENOTSUP || code == EDEADLK;
+}
+
+} // namespace
+
+Across::Across(const Meeting &meeting, int rank, const EngineFactory &make,
+               const std::vector<std::string> &settings)
+    : partition_(meeting.partition), rank_(rank),
+      machine_(partition_.machine_of[static_cast<std::size_t>(rank)]),
+      local_(partition_.local_of[static_cast<std::size_t>(rank)]), parts_(partition_.smallest()),
+      comm_(meeting.comm), store_(meeting.store)
+{
+    std::vector<std::vector<int>> rows(static_cast<std::size_t>(parts_));
+    for (std::size_t part = 0; part < rows.size(); part++)
+        for (const auto &members : partition_.ranks)
+            rows[part].push_back(members[part]);
+    const double connect =
+        seconds_option(settings, "rendezvous_timeout", "SHMRT_RENDEZVOUS_TIMEOUT", 60);
+    const auto store =
+        c10::make_intrusive<c10d::PrefixStore>("part" + std::to_string(local_), meeting.store);
+    auto backend = make(store, rows, rank, connect);
+    if (local_ < parts_ && !backend)
+        throw_error(EINVAL, "the engine between machines gave rank " + std::to_string(rank) +
+                                " no backend");
+    if (backend)
+        engine_ = std::make_unique<Engine>(
+            std::move(backend), seconds_option(settings, "timeout", "SHMRT_TIMEOUT", 1800),
+            others(partition_, machine_));
+}
+
+Across::Slice Across::slice(std::size_t count, std::size_t parts, std::size_t part)
+{
+    const std::size_t each = ((count + parts - 1) / parts + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    const std::size_t begin = std::min(count, part * each);
+    return {begin, std::min(count - begin, each)};
+}
+
+/*
+ * Run a collective; what goes wrong in it ends this group on all machines. Errors are Failures
+ * meanwhile, so that their code and text can be told to the others.
+ */
+template <class Work> void Across::guarded(Work work)
+{
+    const std::lock_guard calls(call_);
+    std::pair<int, std::string> failed;
+    try {
+        const Background as_failure;
+        {
+            const std::lock_guard lock(dead_lock_);
+            if (dead_)
+                throw_error(dead_->first, dead_->second);
+        }
+        work();
+        return;
+    } catch (const Failure &failure) {
+        failed = {failure.code(), failure.what()};
+    } catch (const std::exception &error) {
+        die(ECANCELED, "rank " + std::to_string(rank_) + " was interrupted: " + error.what());
+        throw;
+    }
+    if (!is_refusal(failed.first))
+        die(failed.first, failed.second);
+    const std::lock_guard lock(dead_lock_);
+    throw_error(dead_ ? dead_->first : failed.first, dead_ ? dead_->second : failed.second);
+}
+
+void Across::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op)
+{
+    const std::size_t bytes = shmrt_dtype_bytes(dtype);
+    const std::size_t most = PIECE_BYTES / bytes;
+    guarded([&] {
+        for (std::size_t at = 0; at < count; at += most) {
+            const std::size_t length = std::min(most, count - at);
+            reduce_piece({static_cast<const std::byte *>(in) + at * bytes,
+                          static_cast<std::byte *>(out) + at * bytes, length, dtype, op});
+        }
+        calls_++;
+    });
+}
+
+void Across::reduce_piece(const Piece &piece)
+{
+    const auto parts = static_cast<std::size_t>(parts_);
+    const auto local = static_cast<std::size_t>(local_);
+    const std::size_t size = shmrt_dtype_bytes(piece.dtype);
+    const void *part = machine_sum(piece);
+    const Slice own = slice(piece.count, parts, local);
+    if (!comm_) {
+        exchange(piece, part, piece.count, piece.out);
+        return;
+    }
+    void *total = room(total_, own.length * size);
+    if (engine_)
+        exchange(piece, part, own.length, total);
+
+    std::vector<std::size_t> counts(static_cast<std::size_t>(comm_->size()));
+    for (std::size_t i = 0; i < parts; i++)
+        counts[i] = slice(piece.count, parts, i).length;
+    comm_->call("all-reduce across machines", [&](shmrt_comm *comm) {
+        return shmrt_allgatherv(comm, total, piece.out, counts.data(), piece.dtype);
+    });
+}
+
+/* This rank's part of the machine's sum, in the wide type. Averages are divided at the very end. */
+const void *Across::machine_sum(const Piece &piece)
+{
+    const shmrt_dtype wide = wide_dtype(piece.dtype);
+    const std::size_t size = shmrt_dtype_bytes(wide);
+    const void *in = piece.in;
+    if (wide != piece.dtype) {
+        auto *widened = reinterpret_cast<float *>(room(wide_, piece.count * size));
+        widen(widened, piece.in, piece.count, piece.dtype);
+        in = widened;
+    }
+    if (!comm_)
+        return in;
+    const auto parts = static_cast<std::size_t>(parts_);
+    std::vector<std::size_t> counts(static_cast<std::size_t>(comm_->size()));
+    for (std::size_t i = 0; i < parts; i++)
+        counts[i] = slice(piece.count, parts, i).length;
+    void *part = room(part_, counts[static_cast<std::size_t>(local_)] * size);
+    const shmrt_op op = piece.op == SHMRT_AVG ? SHMRT_SUM : piece.op;
+    comm_->call("all-reduce across machines", [&](shmrt_comm *comm) {
+        return shmrt_reduce_scatterv(comm, in, part, counts.data(), wide, op);
+    });
+    return part;
+}
+
+void Across::exchange(const Piece &piece, const void *part, std::size_t length, void *out)
+{
+    const shmrt_dtype wide = wide_dtype(piece.dtype);
+    if (length == 0)
+        return;
+    if (length * shmrt_dtype_bytes(wide) <= ONE_STEP_BYTES ||
+        (partition_.machines() == 2 && wide == piece.dtype))
+        exchange_whole(piece, part, length, out);
+    else
+        exchange_blocks(piece, part, length, out);
+}
+
+void Across::exchange_whole(const Piece &piece, const void *part, std::size_t length, void *out)
+{
+    const std::size_t bytes = length * shmrt_dtype_bytes(wide_dtype(piece.dtype));
+    const auto machines = static_cast<std::size_t>(partition_.machines());
+    std::byte *all = room(terms_, machines * bytes);
+    engine_->allgather(all, part, bytes);
+    std::vector<const void *> terms;
+    for (std::size_t machine = 0; machine < machines; machine++)
+        terms.push_back(all + machine * bytes);
+    combine(out, terms.data(), static_cast<int>(machines), length, piece.dtype, piece.op,
+            static_cast<int>(partition_.machine_of.size()));
+}
+
+void Across::exchange_blocks(const Piece &piece, const void *part, std::size_t length, void *out)
+{
+    const std::size_t wide = shmrt_dtype_bytes(wide_dtype(piece.dtype));
+    const std::size_t size = shmrt_dtype_bytes(piece.dtype);
+    const auto machines = static_cast<std::size_t>(partition_.machines());
+    const Slice own = slice(length, machines, static_cast<std::size_t>(machine_));
+    std::vector<std::int64_t> sent,
+        received(machines, static_cast<std::int64_t>(own.length * wide));
+    for (std::size_t machine = 0; machine < machines; machine++)
+        sent.push_back(static_cast<std::int64_t>(slice(length, machines, machine).length * wide));
+    std::byte *all = room(terms_, machines * own.length * wide);
+    engine_->alltoall(all, received, part, sent);
+
+    /* Blocks are equal but for the last ones: all are gathered as if they were as long as the
+     * first. */
+    const std::size_t block = slice(length, machines, 0).length * size;
+    std::byte *blocks = room(gathered_, (machines + 1) * block);
+    std::byte *mine = blocks + machines * block;
+    std::vector<const void *> terms;
+    for (std::size_t machine = 0; machine < machines; machine++)
+        terms.push_back(all + machine * own.length * wide);
+    combine(mine, terms.data(), static_cast<int>(machines), own.length, piece.dtype, piece.op,
+            static_cast<int>(partition_.machine_of.size()));
+    engine_->allgather(blocks, mine, block);
+    std::memcpy(out, blocks, length * size);
+}
+
+/* Everyone waits for its machine's first rank, and these for each other. */
+void Across::barrier()
+{
+    guarded([&] {
+        const auto local = [&] {
+            if (comm_)
+                comm_->call("barrier across machines", shmrt_barrier);
+        };
+        local();
+        if (local_ == 0) {
+            const std::byte own{};
+            engine_->allgather(room(terms_, partition_.ranks.size()), &own, 1);
+        }
+        local();
+        calls_++;
+    });
+}
+
+void Across::abort(const std::string &reason)
+{
+    {
+        const std::lock_guard lock(dead_lock_);
+        if (!dead_)
+            dead_ = {ECONNABORTED, reason};
+    }
+    if (engine_)
+        engine_->abort();
+    if (comm_)
+        comm_->abort(reason.c_str());
+    if (engine_ && call_.try_lock()) {
+        engine_->drop();
+        call_.unlock();
+    }
+}
+
+/*
+ * call_ is held. Order: the store first, so that who sees the closed connection finds the reason
+ * there; but not after a deadline, which may mean that there is no way to the store either.
+ */
+void Across::die(int code, const std::string &text)
+{
+    std::string known = text;
+    const std::string where = partition_.describe(machine_);
+    if (code == ECONNABORTED && known.find("machine ") == std::string::npos)
+        known = "on " + where + ", counted from 0 there: " + known;
+    if (code == ECONNABORTED) {
+        const std::string told = tell_others(store_, known);
+        if (!told.empty())
+            known = told + " [seen by rank " + std::to_string(rank_) + ": " + text + "]";
+    }
+    {
+        const std::lock_guard lock(dead_lock_);
+        if (dead_)
+            known = dead_->second;
+        else
+            dead_ = {code, known};
+    }
+    if (comm_)
+        comm_->abort(known.c_str());
+    if (engine_)
+        engine_->drop();
+}
+
+AcrossStats Across::stats()
+{
+    const std::lock_guard calls(call_);
+    return {calls_, engine_ ? engine_->bytes_sent() : 0};
+}
+
+} // namespace shmrt

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * across.h - an all-reduce over several machines.
+ *
+ *   in shared memory        the machine's sum, a part on each of its first P ranks
+ *   between machines        each part over its owners, one on every machine
+ *   in shared memory        all parts to all ranks of the machine
+ *
+ * P is the number of ranks of the smallest machine, so every part has an owner everywhere.
+ */
+#pragma once
+
+#include "engine.h"
+#include "meeting.h"
+
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace shmrt
+{
+
+struct AcrossStats {
+    std::uint64_t calls = 0;
+    std::uint64_t bytes = 0; /* that this rank has sent to other machines */
+};
+
+/**
+ * Across - the ranks of one machine as a part of several
+ *
+ * Calls are serialised. A failure between machines or inside one is a failure of all ranks of all
+ * machines: whoever sees one aborts its machine's communicator and closes its connections, which
+ * the ranks on their other ends see. Afterwards every call throws what it was.
+ */
+class Across
+{
+  public:
+    /** After the ranks have met; collective. @make: as EngineFactory. */
+    Across(const Meeting &meeting, int rank, const EngineFactory &make,
+           const std::vector<std::string> &settings);
+
+    /**
+     * As shmrt_allreduce(): the order is that of shared memory inside each machine, then that of
+     * the machines. @in may equal @out.
+     */
+    void allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op);
+    void barrier();
+    void abort(const std::string &reason);
+    AcrossStats stats();
+
+  private:
+    /* The elements of a part, or of a block of one. */
+    struct Slice {
+        std::size_t begin;
+        std::size_t length;
+    };
+    struct Piece {
+        const void *in;
+        void *out;
+        std::size_t count;
+        shmrt_dtype dtype;
+        shmrt_op op;
+    };
+
+    static Slice slice(std::size_t count, std::size_t parts, std::size_t part);
+    template <class Work> void guarded(Work work);
+    void reduce_piece(const Piece &piece);
+    const void *machine_sum(const Piece &piece);
+    void exchange(const Piece &piece, const void *part, std::size_t length, void *out);
+    void exchange_whole(const Piece &piece, const void *part, std::size_t length, void *out);
+    void exchange_blocks(const Piece &piece, const void *part, std::size_t length, void *out);
+    void die(int code, const std::string &text);
+
+    const Partition partition_;
+    const int rank_;
+    const int machine_;
+    const int local_;
+    const int parts_;
+    const std::shared_ptr<Comm> comm_; /* null where this rank is alone on its machine */
+    const c10::intrusive_ptr<c10d::Store> store_;
+    std::unique_ptr<Engine> engine_; /* to the owners of the same part; null for who owns none */
+
+    std::mutex call_; /* held through each collective */
+    std::mutex dead_lock_;
+    std::optional<std::pair<int, std::string>> dead_;
+    std::uint64_t calls_ = 0;
+    std::vector<std::byte> wide_, part_, terms_, total_, gathered_;
+};
+
+} // namespace shmrt

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * engine.h - a c10d backend that carries bytes between machines: Gloo, MPI or UCC.
+ *
+ * It moves bytes only, but for the flat all-reduce of a fallback, so every type and operation of
+ * ours goes over any engine, with our arithmetic.
+ */
+#pragma once
+
+#include <shmrt.h>
+
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace shmrt
+{
+
+/**
+ * Makes backends between some ranks of a group: @groups are lists of ranks without a common member,
+ * the answer is that of the one that has @rank, or null. All ranks call it alike. @store belongs to
+ * rank's list alone; null makes the factory look for one itself. A connection that takes longer
+ * than @timeout_s is an error.
+ */
+using EngineFactory = std::function<c10::intrusive_ptr<c10d::Backend>(
+    const c10::intrusive_ptr<c10d::Store> &store, const std::vector<std::vector<int>> &groups,
+    int rank, double timeout_s)>;
+
+/**
+ * Engine - one backend, its waits, and what its failures are called
+ *
+ * One thread at a time is in a collective; abort() may come from any. Failures throw ETIMEDOUT or
+ * ECONNABORTED with @peers in the text, and leave the backend as it is: drop() it.
+ */
+class Engine
+{
+  public:
+    Engine(c10::intrusive_ptr<c10d::Backend> backend, double timeout_s, std::string peers);
+    ~Engine();
+    Engine(const Engine &) = delete;
+    Engine &operator=(const Engine &) = delete;
+
+    int rank() const
+    {
+        return rank_;
+    }
+    int size() const
+    {
+        return size_;
+    }
+
+    /** @bytes of each member, in their order, to all. */
+    void allgather(void *out, const void *in, std::size_t bytes);
+    /** in_bytes[r] bytes to member r, out_bytes[r] from it, one after the other in @in and @out. */
+    void alltoall(void *out, const std::vector<std::int64_t> &out_bytes, const void *in,
+                  const std::vector<std::int64_t> &in_bytes);
+    /** The backend's own reduction, in place. ENOTSUP where it lacks the type or operation. */
+    void allreduce(void *data, std::size_t count, shmrt_dtype dtype, shmrt_op op);
+
+    /** End the wait that another thread is in, and all later ones. */
+    void abort();
+    /** Close the connections, so that the other members' waits end. */
+    void drop();
+
+    /** Bytes that this member has sent, as the algorithms of Gloo have it. */
+    std::uint64_t bytes_sent() const
+    {
+        return bytes_sent_.load(std::memory_order_relaxed);
+    }
+
+  private:
+    template <class Start> void run(const char *what, Start start);
+    void wait(const char *what, const c10::intrusive_ptr<c10d::Work> &work);
+    [[noreturn]] void fail(const char *what, const std::string &why);
+
+    const double timeout_s_;
+    const std::string peers_;
+    const int rank_;
+    const int size_;
+    std::mutex use_; /* guards backend_; not held while waiting */
+    c10::intrusive_ptr<c10d::Backend> backend_;
+    std::atomic<bool> aborted_{false};
+    std::atomic<bool> unfinished_{false}; /* a collective was given up in the middle */
+    std::atomic<std::uint64_t> bytes_sent_{0};
+};
+
+} // namespace shmrt

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * group.cpp - a group's members, and the ways its calls go. How ranks find out who shares a machine
+ * is in meeting.cpp, which way a call goes in route.cpp, the way across machines in across.cpp.
+ */
+#include "group.h"
+
+#include "errors.h"
+#include "host.h"
+
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+
+#include <cerrno>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+namespace shmrt
+{
+
+namespace
+{
+
+struct Registry {
+    std::mutex lock;
+    std::map<std::string, std::shared_ptr<Group>> groups;
+};
+
+/* Never freed: operators may run while the process ends. */
+Registry &registry()
+{
+    static auto *const all = new Registry;
+    return *all;
+}
+
+std::vector<int> all_ranks(int size)
+{
+    std::vector<int> ranks(static_cast<std::size_t>(size));
+    std::iota(ranks.begin(), ranks.end(), 0);
+    return ranks;
+}
+
+} // namespace
+
+Group::Group(const GroupParams &params)
+    : rank_(params.rank), size_(params.size), name_(params.name), settings_(params.settings),
+      make_engine_(params.engine)
+{
+    facts_.ranks = params.size;
+}
+
+std::shared_ptr<Group> Group::create(const GroupParams &params)
+{
+    const std::shared_ptr<Group> group(new Group(params));
+    if (params.store) {
+        group->meet(params);
+        return group;
+    }
+    CommParams comm;
+    comm.rank = params.rank;
+    comm.size = params.size;
+    comm.job = params.job;
+    comm.name = params.name;
+    comm.settings = params.settings;
+    if (!switched_off(params.use_shm).empty())
+        comm.settings.push_back("disable=1");
+    group->comm_ = Comm::create(comm);
+    group->partition_ = one_machine(params.size);
+    return group;
+}
+
+void Group::meet(const GroupParams &params)
+{
+    MeetingParams meeting;
+    meeting.rank = params.rank;
+    meeting.size = params.size;
+    meeting.name = params.name.empty() ? "default communicator" : params.name;
+    meeting.store = params.store;
+    meeting.settings = params.settings;
+    meeting.off = switched_off(params.use_shm);
+    meeting.prepare = [&](const Meeting &met) {
+        if (met.off.empty() && met.partition.machines() > 1)
+            across_ = std::make_unique<Across>(met, rank_, make_engine_, settings_);
+    };
+    Meeting met = meet_over_store(meeting);
+    store_ = std::move(met.store);
+    partition_ = std::move(met.partition);
+    comm_ = std::move(met.comm);
+    facts_.machines = partition_.machines();
+    facts_.off = std::move(met.off);
+}
+
+Way Group::decide(const CallFacts &call)
+{
+    const Decision decision = route(facts_, call);
+    if (decision.way != Way::FALLBACK)
+        return decision.way;
+    bool is_first = false;
+    {
+        const std::lock_guard lock(counts_lock_);
+        is_first = fallbacks_[decision.reason]++ == 0;
+    }
+    if (is_first && rank_ == 0)
+        host().log(SHMRT_LOG_WARNING,
+                   ("reductions go through torch.distributed: " + decision.reason).c_str());
+    return decision.way;
+}
+
+/* Over all ranks, as torch.distributed would do it. Made by the first call that needs it. */
+Engine &Group::flat()
+{
+    if (flat_)
+        return *flat_;
+    if (!make_engine_)
+        throw_error(ENOTSUP, "group \"" + name_ +
+                                 "\" was made without an engine for calls that do without shared "
+                                 "memory: call torch.distributed.all_reduce() instead");
+    c10::intrusive_ptr<c10d::Store> store;
+    if (store_)
+        store = c10::make_intrusive<c10d::PrefixStore>("flat", store_);
+    const double connect =
+        seconds_option(settings_, "rendezvous_timeout", "SHMRT_RENDEZVOUS_TIMEOUT", 60);
+    flat_ = std::make_unique<Engine>(make_engine_(store, {all_ranks(size_)}, rank_, connect),
+                                     seconds_option(settings_, "timeout", "SHMRT_TIMEOUT", 1800),
+                                     "all " + std::to_string(size_) + " ranks");
+    flat_in_use_ = flat_.get();
+    return *flat_;
+}
+
+void Group::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
+                      const char *what, const CallFacts &call)
+{
+    const Way way = decide(call);
+    if (way == Way::SHARED_MEMORY)
+        return comm_->call(what, [&](shmrt_comm *comm) {
+            return shmrt_allreduce(comm, in, out, count, dtype, op);
+        });
+    const bool is_float = dtype <= SHMRT_FLOAT16;
+    if (op == SHMRT_AVG && !is_float)
+        throw_error(EINVAL, std::string(what) + ": avg of integers (" + shmrt_dtype_name(dtype) +
+                                ") is not defined; use sum and divide, or convert to a float");
+    if (way == Way::ACROSS)
+        return across_->allreduce(in, out, count, dtype, op);
+    const std::lock_guard lock(flat_lock_);
+    Engine &engine = flat();
+    if (in != out)
+        std::memcpy(out, in, count * shmrt_dtype_bytes(dtype));
+    engine.allreduce(out, count, dtype, op);
+}
+
+void Group::barrier(const char *what)
+{
+    switch (decide({})) {
+    case Way::SHARED_MEMORY:
+        return comm_->call(what, shmrt_barrier);
+    case Way::ACROSS:
+        return across_->barrier();
+    case Way::FALLBACK:
+        break;
+    }
+    const std::lock_guard lock(flat_lock_);
+    const std::byte own{};
+    std::vector<std::byte> all(static_cast<std::size_t>(size_));
+    flat().allgather(all.data(), &own, 1);
+}
+
+/*
+ * The sum by its way, then residual and norm as a communicator of one does them: its sum over ranks
+ * is the term that it is given, and the rest has the same bits everywhere.
+ */
+void Group::allreduce_norm(const shmrt_norm_args &args, const char *what, const CallFacts &call)
+{
+    if (is_local() && call.use_shm) {
+        return comm_->call(what,
+                           [&](shmrt_comm *comm) { return shmrt_allreduce_norm(comm, &args); });
+    }
+    const std::size_t count = args.rows * args.columns;
+    std::vector<std::byte> sum(count * shmrt_dtype_bytes(args.dtype));
+    allreduce(args.in, sum.data(), count, args.dtype, SHMRT_SUM, what, call);
+    std::shared_ptr<Comm> alone;
+    {
+        const std::lock_guard lock(counts_lock_);
+        if (!alone_) {
+            CommParams params;
+            params.size = 1;
+            params.settings = {"lanes=1", "pool=0", "tune=off"};
+            params.job = random_key();
+            alone_ = Comm::create(params);
+        }
+        alone = alone_;
+    }
+    shmrt_norm_args own = args;
+    own.in = sum.data();
+    alone->call(what, [&](shmrt_comm *comm) { return shmrt_allreduce_norm(comm, &own); });
+}
+
+void Group::abort(const std::string &reason)
+{
+    if (Engine *flat = flat_in_use_)
+        flat->abort();
+    if (across_)
+        across_->abort(reason);
+    else if (comm_)
+        comm_->abort(reason.c_str());
+}
+
+GroupStats Group::stats()
+{
+    GroupStats stats;
+    stats.machines = facts_.machines;
+    if (across_)
+        stats.across = across_->stats();
+    const std::lock_guard lock(counts_lock_);
+    stats.fallbacks = fallbacks_;
+    return stats;
+}
+
+void register_group(const std::string &name, std::shared_ptr<Group> group)
+{
+    std::shared_ptr<Group> earlier; /* let go of it without the lock */
+    const std::lock_guard lock(registry().lock);
+    earlier = std::exchange(registry().groups[name], std::move(group));
+}
+
+void unregister_group(const std::string &name)
+{
+    std::shared_ptr<Group> earlier;
+    const std::lock_guard lock(registry().lock);
+    const auto found = registry().groups.find(name);
+    if (found == registry().groups.end())
+        return;
+    earlier = std::move(found->second);
+    registry().groups.erase(found);
+}
+
+std::shared_ptr<Group> find_group(const std::string &name)
+{
+    const std::lock_guard lock(registry().lock);
+    const auto found = registry().groups.find(name);
+    if (found != registry().groups.end())
+        return found->second;
+    std::string known;
+    for (const auto &[other, group] : registry().groups)
+        known += (known.empty() ? "\"" : ", \"") + other + "\"";
+    throw_error(EINVAL, "there is no group \"" + name + "\" here; " +
+                            (known.empty() ? "there is none at all" : "there are " + known) +
+                            ": make it with the backend \"shmrt\", or call "
+                            "shmrt.attach(process_group) on all of its ranks first");
+}
+
+} // namespace shmrt

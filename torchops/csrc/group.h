@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+/* group.h - the ranks of one c10d group, or of the default communicator, wherever they are. */
+#pragma once
+
+#include "across.h"
+#include "comm.h"
+#include "engine.h"
+#include "meeting.h"
+#include "route.h"
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace shmrt
+{
+
+struct GroupParams {
+    int rank = 0;
+    int size = 0;
+    std::string name; /* of the c10d group; "" for the default communicator */
+    /* Over which the ranks find out who shares a machine. Null: all do, and meet directly. */
+    c10::intrusive_ptr<c10d::Store> store;
+    /* For what goes between machines, and for fallbacks; may be empty where neither can be. */
+    EngineFactory engine;
+    std::optional<std::string> job; /* of the direct meeting, as CommParams */
+    std::vector<std::string> settings;
+    bool use_shm = true; /* false: as if SHMRT_DISABLE were set on this rank */
+};
+
+struct GroupStats {
+    int machines = 1;
+    AcrossStats across;
+    std::map<std::string, std::uint64_t> fallbacks; /* calls, by reason */
+};
+
+/**
+ * Group - all-reduce over ranks of one machine or of several, by whatever way route() decides
+ *
+ * Every member may be called from any thread, none with the GIL held. Failures are thrown by
+ * throw_error(). Decisions are counted, and one that falls back is logged once, by rank 0.
+ */
+class Group
+{
+  public:
+    /**
+     * Collective. With a store: all ranks get one partition, or the same error. Without: as
+     * Comm::create(); ECONNREFUSED, on all ranks, where one has shared memory switched off.
+     */
+    static std::shared_ptr<Group> create(const GroupParams &params);
+
+    int rank() const
+    {
+        return rank_;
+    }
+    int size() const
+    {
+        return size_;
+    }
+    const std::string &name() const
+    {
+        return name_;
+    }
+    const Partition &partition() const
+    {
+        return partition_;
+    }
+    /** All ranks are on this machine and meet in shared memory: comm() is all of them. */
+    bool is_local() const
+    {
+        return facts_.machines == 1 && facts_.off.empty();
+    }
+    /** Why shared memory is off for the whole group, or "". */
+    const std::string &off() const
+    {
+        return facts_.off;
+    }
+    /** Of this machine's ranks. Null where this rank is the only one, and where it is off. */
+    const std::shared_ptr<Comm> &comm() const
+    {
+        return comm_;
+    }
+
+    /** As shmrt_allreduce(); all ranks say the same in @call. */
+    void allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
+                   const char *what, const CallFacts &call = {});
+    /** As shmrt_allreduce_norm(), by the same ways. */
+    void allreduce_norm(const shmrt_norm_args &args, const char *what, const CallFacts &call = {});
+    void barrier(const char *what);
+
+    /** End every wait in it, on all ranks of all machines; at any time, from any thread. */
+    void abort(const std::string &reason);
+    GroupStats stats();
+
+  private:
+    explicit Group(const GroupParams &params);
+
+    void meet(const GroupParams &params);
+    Way decide(const CallFacts &call);
+    Engine &flat();
+
+    const int rank_;
+    const int size_;
+    const std::string name_;
+    const std::vector<std::string> settings_;
+    const EngineFactory make_engine_;
+    c10::intrusive_ptr<c10d::Store> store_; /* of this group alone; null where it has none */
+    GroupFacts facts_;
+    Partition partition_;
+    std::shared_ptr<Comm> comm_;
+    std::unique_ptr<Across> across_; /* where there are several machines */
+
+    std::mutex flat_lock_; /* held through each fallback: one at a time */
+    std::unique_ptr<Engine> flat_;
+    std::atomic<Engine *> flat_in_use_{nullptr}; /* flat_, for an abort */
+    std::shared_ptr<Comm> alone_;                /* of this rank only: norms of its own */
+    std::mutex counts_lock_;
+    std::map<std::string, std::uint64_t> fallbacks_;
+};
+
+/*
+ * Groups by the name of their c10d group, for operators that take one. A child of fork() has those
+ * of its parent, whose every call refuses.
+ */
+void register_group(const std::string &name, std::shared_ptr<Group> group);
+void unregister_group(const std::string &name);
+/** EINVAL with the names that there are, where @name is none of them. */
+std::shared_ptr<Group> find_group(const std::string &name);
+
+} // namespace shmrt
