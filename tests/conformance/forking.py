@@ -47,12 +47,13 @@ def name_of(test: unittest.TestCase) -> str:
 
 
 def one_line(text: str) -> str:
-    """The last exception of a traceback, without the lines that only say where."""
-    for line in reversed(text.strip().splitlines()):
-        if re.match(r"\s*(\w+\.)*(\w*(Error|Exception|Failure|Skip\w*))\b", line):
-            return line.strip()[:300]
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else "no text"
+    """The last exception of a traceback, and the lines right below it."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    lines = lines[: next((n for n, line in enumerate(lines) if line.startswith("To execute this test")), None)]
+    for n in reversed(range(len(lines))):
+        if re.match(r"(\w+\.)*\w*(Error|Exception|Failure|Skip\w*)\b", lines[n]):
+            return " ".join(filter(None, lines[n : n + 4]))[:300]
+    return next((line[:300] for line in reversed(lines) if line), "no text")
 
 
 def _judge(test: unittest.TestCase) -> Outcome:

@@ -5,6 +5,7 @@ import pytest
 import verdict
 from forking import FAILED, PASSED, SKIPPED, Outcome
 
+
 def found(gloo: str, shmrt: str) -> dict[str, dict[str, Outcome]]:
     return {"gloo": {"T.a": Outcome("T.a", gloo)}, "shmrt": {"T.a": Outcome("T.a", shmrt)}}
 
