@@ -173,12 +173,15 @@ int shmrt_machine_from_xml(const char *path, struct shmrt_machine **machine_out,
     if (rc)
         return rc;
     errno = 0;
-    rc = hwloc_topology_set_xml(topology, path) == 0 && hwloc_topology_load(topology) == 0
+    char *text = shmrt_machine_xml_text(path);
+    rc = text && hwloc_topology_set_xmlbuffer(topology, text, (int)strlen(text) + 1) == 0 &&
+                 hwloc_topology_load(topology) == 0
              ? copy_machine(topology, machine_out, error_out)
              : shmrt_error_set(error_out, -EINVAL,
                                "%s is not a topology that hwloc loads%s%s; save one with "
                                "`lstopo FILE.xml` there",
                                path, errno ? ": " : "", errno ? strerror(errno) : "");
+    free(text);
     hwloc_topology_destroy(topology);
     return rc;
 }

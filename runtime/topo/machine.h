@@ -32,4 +32,8 @@ void shmrt_machine_copy_tiers(hwloc_topology_t topology, struct shmrt_machine *m
 int shmrt_machine_copy_kinds(hwloc_topology_t topology,
                              struct shmrt_machine *machine) SHMRT_WARN_UNUSED;
 
+/** The XML in the file or pipe @path, without comments; the caller's to free. NULL with errno set
+ * if it can't be read. */
+char *shmrt_machine_xml_text(const char *path);
+
 #endif

@@ -15,8 +15,8 @@ static int refuse(struct shmrt_error *error_out)
 {
     return shmrt_error_set(
         error_out, -ENOTSUP,
-        "this libshmrt was built without hwloc (-DSHMRT_TOPO=OFF) and can't read "
-        "the topology of a machine: bind the ranks yourself, with taskset or "
+        "this libshmrt was built without hwloc (-DSHMRT_TOPO=OFF, or for a Python wheel) and "
+        "can't read the topology of a machine: bind the ranks yourself, with taskset or "
         "numactl, or build it with hwloc");
 }
 
