@@ -14,8 +14,9 @@ same under shmrt::, and shmrt::all_reduce and all_reduce_ with the reduction as 
 work in torch.compile(fullgraph=True). Everything that fails raises shmrt.Error.
 """
 
-# Torch first: its OpenMP runtime is then the one that our library gets as well.
+# Torch first: its OpenMP runtime is then the one that our library gets as well. Then whether it is the right one.
 import torch  # noqa: F401  isort: skip
+from . import _torch  # noqa: F401  isort: skip
 
 from . import _C
 from ._errors import Error
