@@ -69,12 +69,28 @@ int shmrt_comm_check(struct shmrt_comm *comm)
     return 0;
 }
 
-static void count(struct shmrt_counters *counters, int size, const struct shmrt_coll *coll,
+/* @work is NULL for messages, and for a rank alone. */
+static const char *name_of_way(const struct shmrt_coll *coll, const struct shmrt_work *work)
+{
+    static const char *const names[] = {[SHMRT_WAY_ONESHOT] = "one-shot",
+                                        [SHMRT_WAY_EXCHANGE] = "one pass",
+                                        [SHMRT_WAY_TWOSHOT] = "two-shot",
+                                        [SHMRT_WAY_DIRECT] = "direct",
+                                        [SHMRT_WAY_HIERARCHY] = "by groups"};
+    if (work)
+        return names[work->way];
+    return coll->collective == SHMRT_SEND || coll->collective == SHMRT_RECV ? "message" : "alone";
+}
+
+static void count(struct shmrt_comm *comm, const struct shmrt_coll *coll,
                   const struct shmrt_work *work)
 {
+    struct shmrt_counters *counters = &comm->counters;
     size_t elements = coll->count;
-    for (int r = 0; coll->in_counts && r < size; r++)
+    for (int r = 0; coll->in_counts && r < comm->group.sync.size; r++)
         elements += coll->in_counts[r];
+    comm->last =
+        (struct shmrt_last_call){coll->collective, coll->dtype, coll->op, name_of_way(coll, work)};
     counters->calls++;
     counters->bytes += elements * coll->element_bytes;
     if (!work || coll->collective == SHMRT_BARRIER)
@@ -92,7 +108,7 @@ int shmrt_comm_finish(struct shmrt_comm *comm, const struct shmrt_coll *coll,
             shmrt_error_set(&comm->error, rc, "%s", strerror(-rc));
         return comm->error.code;
     }
-    count(&comm->counters, comm->group.sync.size, coll, work);
+    count(comm, coll, work);
     return 0;
 }
 
@@ -322,6 +338,13 @@ void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_counters *o
     shmrt_comm_skew(comm, late_ns);
     for (int r = 0; r < comm->group.sync.size; r++)
         out->late_ns += late_ns[r];
+}
+
+void shmrt_comm_last_call(const struct shmrt_comm *comm, struct shmrt_last_call *out)
+{
+    *out = comm->last;
+    if (!out->way)
+        out->way = "";
 }
 
 void shmrt_comm_skew(const struct shmrt_comm *comm, uint64_t late_ns_out[SHMRT_MAX_RANKS])

@@ -21,6 +21,7 @@ struct shmrt_comm {
     int listener; /* holds this rank's rendezvous name; -1: none */
     struct shmrt_error error;
     struct shmrt_counters counters;
+    struct shmrt_last_call last;
     struct shmrt_told told;         /* warnings of its creation */
     struct shmrt_request *requests; /* started and not yet freed, in order */
     int64_t probed_ns;              /* when a probe last looked for deaths */

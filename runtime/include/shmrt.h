@@ -87,7 +87,8 @@ enum shmrt_collective {
     SHMRT_COLLECTIVE_END /* one past the last */
 };
 
-enum shmrt_log_level { SHMRT_LOG_WARNING, SHMRT_LOG_INFO };
+/** Of a line for a person. The library itself has none for debugging; programs around it may. */
+enum shmrt_log_level { SHMRT_LOG_WARNING, SHMRT_LOG_INFO, SHMRT_LOG_DEBUG };
 
 struct shmrt_comm;
 struct shmrt_request;
@@ -460,6 +461,16 @@ SHMRT_API void shmrt_comm_counters(const struct shmrt_comm *comm, struct shmrt_c
  */
 SHMRT_API void shmrt_comm_skew(const struct shmrt_comm *comm,
                                uint64_t late_ns_out[SHMRT_MAX_RANKS]);
+
+/** struct shmrt_last_call - the collective or message that a communicator completed last */
+struct shmrt_last_call {
+    enum shmrt_collective collective; /* 0: none so far */
+    enum shmrt_dtype dtype;           /* of these two, what the collective has */
+    enum shmrt_op op;
+    const char *way; /* the algorithm: "one-shot", "one pass", ...; "" before the first */
+};
+
+SHMRT_API void shmrt_comm_last_call(const struct shmrt_comm *comm, struct shmrt_last_call *out);
 
 /**
  * struct shmrt_traffic - what this rank moved of the other ranks' memory since the communicator was

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_comm_settings.c - what a rank may change of its communicator between two calls: how long it
- * waits, and whether it opens OpenMP regions. */
+ * waits, and whether it opens OpenMP regions; and what it can ask of the call before. */
 #include "ranks.h"
 
 #include <dirent.h>
@@ -134,12 +134,65 @@ static void timeout_is_one_ranks_own(void **state)
     run(RANKS_THREADS, 2, wait_for_nobody, NULL);
 }
 
+static bool last_is(struct shmrt_comm *comm, enum shmrt_collective collective,
+                    enum shmrt_dtype dtype, enum shmrt_op op, const char *way)
+{
+    struct shmrt_last_call last;
+    shmrt_comm_last_call(comm, &last);
+    if (strcmp(last.way, way) != 0)
+        fprintf(stderr, "went %s, not %s\n", last.way, way);
+    return last.collective == collective && last.dtype == dtype && last.op == op &&
+           strcmp(last.way, way) == 0;
+}
+
+static int ask_after_each(struct rank *rank)
+{
+    enum { SMALL = 16, MIDDLE = 4000, LARGE = 20000 };
+    static float data[2][LARGE]; /* ranks may be threads */
+    float *own = data[rank->rank];
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm && last_is(comm, 0, 0, 0, ""));
+    CHECK(shmrt_allreduce(comm, own, own, SMALL, SHMRT_FLOAT32, SHMRT_MAX) == 0);
+    CHECK(last_is(comm, SHMRT_ALLREDUCE, SHMRT_FLOAT32, SHMRT_MAX,
+                  rank->size > 1 ? "one-shot" : "alone"));
+    CHECK(shmrt_comm_set_timeout(comm, -1) == -EINVAL); /* what is refused was no call */
+    if (rank->size == 1) {
+        shmrt_comm_destroy(comm);
+        return 0;
+    }
+    CHECK(shmrt_allreduce(comm, own, own, MIDDLE, SHMRT_FLOAT32, SHMRT_SUM) == 0);
+    CHECK(last_is(comm, SHMRT_ALLREDUCE, SHMRT_FLOAT32, SHMRT_SUM, "one pass"));
+    CHECK(shmrt_allreduce(comm, own, own, LARGE, SHMRT_FLOAT32, SHMRT_SUM) == 0);
+    CHECK(last_is(comm, SHMRT_ALLREDUCE, SHMRT_FLOAT32, SHMRT_SUM, "two-shot"));
+    CHECK((rank->rank ? shmrt_send(comm, own, 8, SHMRT_UINT8, 0)
+                      : shmrt_recv(comm, own, 8, SHMRT_UINT8, 1)) == 0);
+    CHECK(last_is(comm, rank->rank ? SHMRT_SEND : SHMRT_RECV, SHMRT_UINT8, SHMRT_SUM, "message"));
+    void *shared;
+    CHECK(shmrt_alloc(comm, LARGE * sizeof *own, &shared) == 0);
+    memset(shared, 0, LARGE * sizeof *own);
+    CHECK(shmrt_allreduce(comm, shared, shared, LARGE, SHMRT_FLOAT32, SHMRT_SUM) == 0);
+    CHECK(last_is(comm, SHMRT_ALLREDUCE, SHMRT_FLOAT32, SHMRT_SUM, "direct"));
+    shmrt_free(shared);
+    CHECK(shmrt_barrier(comm) == 0);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void last_call_is_told(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"oneshot_max=1K", "exchange_max=32K", "tune=off", NULL};
+    for (int size = 1; size <= 2; size++)
+        run(RANKS_THREADS, size, ask_after_each, settings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(caller_only_opens_no_region),
         cmocka_unit_test(ranks_need_not_agree_on_it),
         cmocka_unit_test(timeout_is_one_ranks_own),
+        cmocka_unit_test(last_call_is_told),
     };
     return cmocka_run_group_tests_name("comm_settings", tests, NULL, NULL);
 }

@@ -38,6 +38,12 @@ void raise_error(int code, const std::string &text)
     throw py::error_already_set();
 }
 
+/* The method of a logger. */
+const char *name_of(shmrt_log_level level)
+{
+    return level == SHMRT_LOG_WARNING ? "warning" : level == SHMRT_LOG_INFO ? "info" : "debug";
+}
+
 void log_line(shmrt_log_level level, const char *line)
 {
     if (!python_is_usable()) {
@@ -47,7 +53,7 @@ void log_line(shmrt_log_level level, const char *line)
     py::gil_scoped_acquire gil;
     try {
         py::object logger = py::module_::import("logging").attr("getLogger")("shmrt");
-        logger.attr(level == SHMRT_LOG_WARNING ? "warning" : "info")("%s", py::str(line));
+        logger.attr(name_of(level))("%s", py::str(line));
     } catch (py::error_already_set &error) {
         error.discard_as_unraisable("the log callback of shmrt");
     }
