@@ -74,6 +74,7 @@ def _judge(test: unittest.TestCase) -> Outcome:
 def _be_the_test(test: unittest.TestCase, folder: str, pipe: int) -> None:
     """In the forked process: a session, a folder and an output of its own; then the test; never returns."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     output = os.open(f"{folder}/output", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)

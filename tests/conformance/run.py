@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -99,6 +100,8 @@ def run_backends(options: argparse.Namespace, arguments: list[str]) -> dict[str,
 
 def main() -> int:
     options = parse()
+    # Stopped by a signal too, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.child:
         child(options)
         return 0
