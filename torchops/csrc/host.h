@@ -49,10 +49,10 @@ void set_host(const Host &host);
 const Host &host();
 
 /**
- * Background - a thread that this library has started, as long as it lives
+ * Background - a thread that this library has started, as long as it lives; or a scope like one
  *
  * Its errors are stored, and seen by other threads later: they are Failures until throw_error()
- * raises them again on a thread of the host.
+ * raises them again on a thread of the host. Scopes may nest.
  */
 class Background
 {

@@ -9,6 +9,7 @@
 #include "host.h"
 #include "operators.h"
 #include "pool.h"
+#include "process_group_python.h"
 #include "python_host.h"
 
 #include <torch/csrc/utils/pybind.h>
@@ -177,6 +178,7 @@ PYBIND11_MODULE(_C, module)
     module.def("facts", &facts);
     module.def("options", &describe_options);
     module.def("version", &shmrt_version);
+    bind_process_group(module);
 }
 
 } // namespace shmrt

@@ -18,7 +18,7 @@ work in torch.compile(fullgraph=True). Everything that fails raises shmrt.Error.
 import torch  # noqa: F401  isort: skip
 from . import _torch  # noqa: F401  isort: skip
 
-from . import _C
+from . import _backend, _C
 from ._errors import Error
 from ._fused import fuse_all_reduce_norm, fuse_if_environment_says
 from ._lifetime import (
@@ -36,6 +36,7 @@ from ._ops import all_reduce, barrier, inference_all_reduce
 from ._report import Report, report, stats
 
 fuse_if_environment_says()
+_backend.register()
 
 __version__ = _C.version()
 

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * process_group.cpp - how a group of the c10d backend meets, runs its works, and ends.
+ *
+ * The store that torch.distributed gives is only used to meet: the ranks' number of attempts there
+ * makes every group a new one, also where one of the same name was destroyed before.
+ */
+#include "process_group.h"
+
+#include "errors.h"
+#include "host.h"
+
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <numeric>
+#include <utility>
+
+namespace shmrt
+{
+
+namespace
+{
+
+using std::chrono::milliseconds;
+
+std::string seconds_text(milliseconds timeout)
+{
+    char text[32];
+    std::snprintf(text, sizeof text, "%.3f", std::clamp(timeout.count() * 1e-3, 0.001, 1e7));
+    return text;
+}
+
+} // namespace
+
+ProcessGroupShmrt::ProcessGroupShmrt(ProcessGroupParams params)
+    : Backend(params.rank, params.size), params_(std::move(params)), forks_(fork_count()),
+      options_(c10::make_intrusive<Options>(params_.timeout))
+{
+    const Released released;
+    options_->group_name = params_.name;
+    options_->global_ranks_in_group = params_.global_ranks;
+    meet();
+    queue_ = std::make_shared<WorkQueue>([weak = std::weak_ptr<Group>(group_)] {
+        if (const std::shared_ptr<Group> group = weak.lock())
+            group->abort("a rank was interrupted while it waited for a collective");
+    });
+    init();
+}
+
+ProcessGroupShmrt::~ProcessGroupShmrt()
+{
+    if (forks_ != fork_count()) {
+        engine_.release(); /* its threads are not in this process, and would be waited for */
+        return;
+    }
+    const Released released;
+    leave("its process group was freed");
+}
+
+void ProcessGroupShmrt::meet()
+{
+    const std::int64_t attempt =
+        params_.store->add("shmrt/made by rank " + std::to_string(rank_), 1);
+    store_ = c10::make_intrusive<c10d::PrefixStore>("shmrt/" + std::to_string(attempt),
+                                                    params_.store);
+    const std::string timeout = seconds_text(params_.timeout);
+    GroupParams group;
+    group.rank = rank_;
+    group.size = size_;
+    group.name = params_.name;
+    group.store = store_;
+    group.engine = params_.engine;
+    group.settings = {"timeout=" + timeout, "rendezvous_timeout=" + timeout};
+    group_ = Group::create(group);
+    if (group_->is_local()) {
+        comm_ = group_->comm();
+        return;
+    }
+    elsewhere_ = group_->off().empty() ? "c10d: ranks on several machines" : group_->off();
+    engine_for(call_of("init_process_group", "shmrt:init", c10d::OpType::UNKNOWN,
+                       c10d::BarrierOptions()));
+}
+
+void ProcessGroupShmrt::check_process() const
+{
+    if (forks_ != fork_count())
+        throw_error(ENOTCONN, "a process group of the backend shmrt was used in a process that was "
+                              "forked from rank " +
+                                  std::to_string(rank_) +
+                                  " of it: groups stay with the process that made them; start this "
+                                  "process with spawn, or leave collectives to its parent");
+}
+
+c10::intrusive_ptr<c10d::Backend::Options> ProcessGroupShmrt::getBackendOptions()
+{
+    return options_;
+}
+
+void ProcessGroupShmrt::setTimeout(milliseconds timeout)
+{
+    options_->timeout = timeout;
+    const std::lock_guard lock(engine_lock_);
+    if (engine_)
+        engine_->setTimeout(timeout);
+}
+
+c10::intrusive_ptr<c10d::Backend>
+ProcessGroupShmrt::split(const c10::intrusive_ptr<c10d::Store> &store,
+                         const std::vector<int> &ranks,
+                         const c10::intrusive_ptr<c10d::Backend::Options> &options)
+{
+    const auto mine = std::find(ranks.begin(), ranks.end(), rank_);
+    if (mine == ranks.end())
+        return nullptr;
+    ProcessGroupParams params = params_;
+    params.store = store;
+    params.rank = static_cast<int>(mine - ranks.begin());
+    params.size = static_cast<int>(ranks.size());
+    params.timeout = options ? options->timeout : options_->timeout;
+    params.name = options ? options->group_name : "";
+    params.global_ranks.clear();
+    for (const int rank : ranks)
+        params.global_ranks.push_back(params_.global_ranks.empty()
+                                          ? static_cast<std::uint64_t>(rank)
+                                          : params_.global_ranks.at(rank));
+    return c10::make_intrusive<ProcessGroupShmrt>(std::move(params));
+}
+
+std::uint64_t ProcessGroupShmrt::getSequenceNumberForGroup()
+{
+    return sequence_.load();
+}
+
+c10d::ErrorType ProcessGroupShmrt::getError()
+{
+    return error_.load();
+}
+
+void ProcessGroupShmrt::abort()
+{
+    if (forks_ != fork_count())
+        return;
+    const Released released;
+    const std::string reason = "rank " + std::to_string(rank_) + " has aborted the process group";
+    group_->abort(reason);
+    queue_->close(ECONNABORTED, reason);
+    const std::lock_guard lock(engine_lock_);
+    if (engine_)
+        engine_->abort();
+}
+
+void ProcessGroupShmrt::shutdown()
+{
+    if (forks_ != fork_count() || is_closed_)
+        return;
+    const Released released;
+    queue_->drain();
+    leave("the process group was destroyed");
+}
+
+void ProcessGroupShmrt::leave(const std::string &reason)
+{
+    if (forks_ != fork_count() || is_closed_.exchange(true))
+        return;
+    queue_->close(ENOTCONN, reason);
+    if (comm_)
+        comm_->close(reason.c_str());
+    else
+        group_->abort(reason);
+    queue_->stop();
+    c10::intrusive_ptr<c10d::Backend> engine;
+    {
+        const std::lock_guard lock(engine_lock_);
+        engine = std::move(engine_);
+    }
+    if (engine)
+        engine->shutdown();
+}
+
+void ProcessGroupShmrt::refuse(const Call &call, const std::string &text) const
+{
+    throw_error(EINVAL, std::string("ProcessGroupShmrt::") + call.name + ": " + text);
+}
+
+std::chrono::milliseconds ProcessGroupShmrt::timeout_of(const Call &call) const
+{
+    return call.timeout.count() <= 0 ? options_->timeout : call.timeout;
+}
+
+/* A work runs on one thread at a time, so only it knows and changes what the communicator knows. */
+void ProcessGroupShmrt::prepare(const Call &call)
+{
+    counts_->native[static_cast<std::size_t>(call.type) % ProcessGroupCounts::TYPES]++;
+    const milliseconds timeout = timeout_of(call);
+    const bool caller_only = WorkQueue::is_own_thread();
+    if (timeout == told_timeout_ && caller_only == told_caller_only_)
+        return;
+    if (!group_->comm())
+        return;
+    group_->comm()->call(call.name, [&](shmrt_comm *comm) {
+        shmrt_comm_set_caller_only(comm, caller_only);
+        return shmrt_comm_set_timeout(
+            comm, std::clamp(static_cast<double>(timeout.count()) * 1e-3, 0.001, 1e7));
+    });
+    told_timeout_ = timeout;
+    told_caller_only_ = caller_only;
+}
+
+ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::submit(const Call &call, const Tensors &inputs,
+                                                     Outputs outputs, std::function<void()> run)
+{
+    check_process();
+    const WorkInfo info{rank_, call.type, call.title, ++sequence_};
+    auto work =
+        c10::make_intrusive<QueuedWork>(queue_, info, inputs, std::move(outputs), std::move(run));
+    if (call.is_async) {
+        queue_->start(work);
+        return work;
+    }
+    queue_->run(work);
+    work->wait(kNoTimeout);
+    return work;
+}
+
+c10::intrusive_ptr<c10d::Backend> ProcessGroupShmrt::engine_for(const Call &call)
+{
+    check_process();
+    const std::lock_guard lock(engine_lock_);
+    if (engine_)
+        return engine_;
+    if (!params_.engine)
+        refuse(call, "needs another engine, and this process has named none");
+    std::vector<int> ranks(size_);
+    std::iota(ranks.begin(), ranks.end(), 0);
+    engine_ = params_.engine(c10::make_intrusive<c10d::PrefixStore>("engine", store_), {ranks},
+                             rank_, static_cast<double>(options_->timeout.count()) * 1e-3);
+    return engine_;
+}
+
+void ProcessGroupShmrt::count_fallback(const Call &call, const std::string &reason)
+{
+    bool is_first = false;
+    {
+        const std::lock_guard lock(counts_->lock);
+        is_first = counts_->fallbacks[reason]++ == 0;
+    }
+    if (is_first && rank_ == 0)
+        host().log(SHMRT_LOG_INFO, (std::string(call.name) + " of process group \"" +
+                                    params_.name + "\" goes to another engine: " + reason)
+                                       .c_str());
+}
+
+void ProcessGroupShmrt::run_elsewhere(const Call &call, const WorkPtr &work)
+{
+    if (work)
+        work->wait(timeout_of(call));
+}
+
+/* Who knows Gloo's messages looks for the words "Timed out". */
+void ProcessGroupShmrt::fail(const Call &call, const Failure &failure)
+{
+    const bool is_late = failure.code() == ETIMEDOUT;
+    error_ = is_late ? c10d::ErrorType::TIMEOUT : c10d::ErrorType::COMM_ERROR;
+    const std::string text =
+        std::string(call.name) +
+        (is_late ? ": Timed out waiting " + std::to_string(timeout_of(call).count()) + "ms: "
+                 : ": ") +
+        failure.what();
+    throw Failure(failure.code(), text);
+}
+
+void ProcessGroupShmrt::monitoredBarrier(const c10d::BarrierOptions &options, bool wait_all_ranks)
+{
+    const Call call =
+        call_of("monitoredBarrier", "shmrt:monitored_barrier", c10d::OpType::BARRIER, options);
+    const c10::intrusive_ptr<c10d::Backend> engine = engine_for(call);
+    queue_->drain();
+    engine->monitoredBarrier(options, wait_all_ranks);
+}
+
+ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::barrier(const c10d::BarrierOptions &options)
+{
+    const Call call = call_of("barrier", "shmrt:barrier", c10d::OpType::BARRIER, options);
+    if (!comm_)
+        return submit(call, {}, {},
+                      [this, call] { guarded(call, [&] { group_->barrier(call.name); }); });
+    return submit(call, {}, {}, [this, call] { native(call, &shmrt_barrier); });
+}
+
+} // namespace shmrt

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * queue.cpp - who runs the next work.
+ *
+ * mutex_ is never held while a work runs, while its future calls back, or with the GIL taken.
+ */
+#include "queue.h"
+
+#include "errors.h"
+#include "host.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace shmrt
+{
+
+namespace
+{
+
+using Clock = std::chrono::steady_clock;
+
+/* How long a work waits for somebody who wants its result, before the queue's thread takes it. */
+constexpr std::chrono::nanoseconds DELAY = std::chrono::microseconds(100);
+constexpr std::chrono::nanoseconds AT_ONCE{1};
+
+/* A thread that waits for another one looks this often for signals of the host. */
+constexpr std::chrono::milliseconds SIGNALS = std::chrono::milliseconds(200);
+
+} // namespace
+
+WorkQueue::WorkQueue(std::function<void()> interrupted)
+    : interrupted_(std::move(interrupted)), alarm_("shmrt-works")
+{
+}
+
+bool WorkQueue::is_own_thread()
+{
+    return Alarm::is_own_thread();
+}
+
+/* The thread may be the last to hold the queue. */
+void WorkQueue::ring_in(std::chrono::nanoseconds delay)
+{
+    alarm_.set(delay, [weak = weak_from_this()] {
+        if (const std::shared_ptr<WorkQueue> queue = weak.lock())
+            queue->serve();
+    });
+}
+
+void WorkQueue::serve()
+{
+    Lock lock(mutex_);
+    while (may_run())
+        run_next(lock);
+}
+
+void WorkQueue::run_next(Lock &lock)
+{
+    const Item work = std::move(pending_.front());
+    pending_.pop_front();
+    run_with_turn(lock, work);
+}
+
+void WorkQueue::run_with_turn(Lock &lock, const Item &work)
+{
+    running_ = true;
+    runner_ = std::this_thread::get_id();
+    lock.unlock();
+    work->execute();
+    lock.lock();
+    work->settled_ = true;
+    running_ = false;
+    runner_ = {};
+    if (waiting_)
+        changed_.notify_all();
+    lock.unlock();
+    work->publish();
+    lock.lock();
+    if (waiting_)
+        changed_.notify_all();
+}
+
+/* The calling thread will not run what is pending. */
+void WorkQueue::leave()
+{
+    if (may_run() && !alarm_.is_set())
+        ring_in(DELAY);
+    else if (pending_.empty())
+        alarm_.clear();
+}
+
+void WorkQueue::check(const Lock &)
+{
+    if (closed_)
+        throw_in_host(closed_);
+    if (running_ && runner_ == std::this_thread::get_id())
+        throw_error(EDEADLK, "a signal or log handler has called a collective, or waited for one, "
+                             "while this very thread is in a collective of the same group");
+}
+
+void WorkQueue::run(const Item &work)
+{
+    Lock lock(mutex_);
+    check(lock);
+    if (running_ || !pending_.empty()) {
+        pending_.push_back(work);
+        help(lock, *work);
+    } else {
+        run_with_turn(lock, work);
+    }
+    leave();
+}
+
+void WorkQueue::start(const Item &work)
+{
+    const Lock lock(mutex_);
+    check(lock);
+    pending_.push_back(work);
+    if (!running_ && !alarm_.is_set())
+        ring_in(DELAY);
+}
+
+bool WorkQueue::wait(const QueuedWork &work, std::chrono::milliseconds timeout)
+{
+    if (work.is_published())
+        return true;
+    Lock lock(mutex_);
+    if (timeout.count() <= 0) {
+        if (running_ && runner_ == std::this_thread::get_id())
+            check(lock);
+        help(lock, work);
+        leave();
+        return true;
+    }
+    const auto deadline = Clock::now() + timeout;
+    if (may_run())
+        ring_in(AT_ONCE);
+    while (!work.is_published() && Clock::now() < deadline)
+        sleep(lock, deadline);
+    return work.is_published();
+}
+
+/* Run what comes before @work, and @work itself, unless another thread does. */
+void WorkQueue::help(Lock &lock, const QueuedWork &work)
+{
+    while (!work.is_published()) {
+        if (!work.settled_ && may_run()) {
+            run_next(lock);
+            continue;
+        }
+        leave();
+        sleep(lock, Clock::time_point::max());
+    }
+}
+
+void WorkQueue::sleep(Lock &lock, Clock::time_point deadline)
+{
+    const auto now = Clock::now();
+    waiting_++;
+    const auto woken = changed_.wait_until(lock, std::min(deadline, now + SIGNALS));
+    waiting_--;
+    if (woken == std::cv_status::no_timeout || is_own_thread())
+        return;
+    lock.unlock();
+    if (const std::exception_ptr raised = host().check_signals()) {
+        interrupted_();
+        std::rethrow_exception(raised);
+    }
+    lock.lock();
+}
+
+void WorkQueue::drain()
+{
+    Lock lock(mutex_);
+    while (running_ || !pending_.empty()) {
+        if (may_run())
+            run_next(lock);
+        else
+            sleep(lock, Clock::time_point::max());
+    }
+    leave();
+}
+
+void WorkQueue::close(int code, const std::string &reason)
+{
+    std::deque<Item> cancelled;
+    Lock lock(mutex_);
+    if (!closed_)
+        closed_ = std::make_exception_ptr(Failure(code, reason));
+    cancelled.swap(pending_);
+    for (const Item &work : cancelled)
+        work->settled_ = true;
+    lock.unlock();
+    for (const Item &work : cancelled)
+        work->cancel(closed_);
+    lock.lock();
+    changed_.notify_all();
+}
+
+void WorkQueue::stop()
+{
+    {
+        const Lock lock(mutex_);
+        alarm_.stop();
+    }
+    alarm_.join();
+}
+
+} // namespace shmrt
