@@ -16,15 +16,23 @@ echo "by CMake"
 "$scratch/cmake/consumer"
 
 echo "by pkg-config"
-# The prefix is the one given when the build was configured; a move is told to pkg-config.
-read -ra flags < <(PKG_CONFIG_PATH=$lib/pkgconfig pkg-config --define-variable=prefix="$prefix" \
-    --cflags --libs shmrt)
+read -ra flags < <(PKG_CONFIG_PATH=$lib/pkgconfig pkg-config --cflags --libs shmrt)
 cc -o "$scratch/consumer" "$consumer/consumer.c" "${flags[@]}" -pthread
 LD_LIBRARY_PATH=$lib "$scratch/consumer"
 
 echo "exports nothing but shmrt_*"
 extra=$(nm -D --defined-only "$lib/libshmrt.so" | awk '{print $3}' | grep -v -E '^(shmrt_|SHMRT_)' || true)
 [[ -z $extra ]] || { echo "also exported: $extra"; exit 1; }
+
+echo "library, manual pages, completion"
+[[ $(readlink "$lib/libshmrt.so") == libshmrt.so.0 && $(readlink "$lib/libshmrt.so.0") == libshmrt.so.0.* ]]
+[[ $(objdump -p "$lib/libshmrt.so" | awk '/SONAME/ {print $2}') == libshmrt.so.0 ]]
+for file in bin/shm-bench-plot share/bash-completion/completions/shm-launch share/shmrt/configs/one-rank-per-socket.yaml; do
+    [[ -s $prefix/$file ]] || { echo "$file is missing"; exit 1; }
+done
+if command -v scdoc >/dev/null; then
+    [[ -s $prefix/share/man/man1/shm-launch.1 && -s $prefix/share/man/man1/shm-bench.1 ]]
+fi
 
 echo "tools"
 "$prefix/bin/shm-launch" --version
