@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long test-numa bench lint setup emulators clean distclean
+.PHONY: help run test test-long test-numa bench dist lint setup emulators clean distclean
 
 N    ?= 2
 ARGS ?=
@@ -33,13 +33,16 @@ test-numa: $(STAMPS)/python emulators ## only the tests of placement, in QEMU gu
 bench: setup ## shmrt beside every other library that can be had; ARGS="--sizes 64:64M ..." for one run
 	@scripts/bench.sh $(if $(strip $(ARGS)),$(COLLECTIVE) -n $(N) $(ARGS))
 
-lint: $(STAMPS)/python ## clang-format, ruff, shellcheck
+dist: $(STAMPS)/python ## wheel and sdist to hand out, in dist/
+	@scripts/dist.sh
+
+lint: $(STAMPS)/python ## clang-format, ruff, mypy, shellcheck
 	@scripts/lint.sh
 
 setup: $(STAMPS)/shmrt ## install and build only
 
 clean: ## remove what was built (.venv stays)
-	rm -rf build $(STAMPS)/shmrt
+	rm -rf build dist $(STAMPS)/shmrt
 
 distclean: clean ## also remove .venv
 	rm -rf .venv
