@@ -18,7 +18,8 @@ work in torch.compile(fullgraph=True). Everything that fails raises shmrt.Error.
 import torch  # noqa: F401  isort: skip
 from . import _torch  # noqa: F401  isort: skip
 
-from . import _backend, _C
+from . import _C, _backend
+from ._environment import distributed_environment
 from ._errors import Error
 from ._fused import fuse_all_reduce_norm, fuse_if_environment_says
 from ._lifetime import (
@@ -45,6 +46,7 @@ __all__ = [
     "Report",
     "all_reduce",
     "barrier",
+    "distributed_environment",
     "empty",
     "empty_like",
     "finalize",
