@@ -17,7 +17,7 @@ class Error(RuntimeError):
         super().__init__(text)
         self.code = code
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["Error"], tuple[str, int]]:
         return type(self), (str(self), self.code)
 
     def __repr__(self) -> str:

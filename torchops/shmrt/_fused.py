@@ -17,13 +17,17 @@ import errno
 import operator
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.fx import Graph, Node
 
 from ._errors import Error
+
+if TYPE_CHECKING:
+    from torch._inductor.custom_graph_pass import CustomGraphPass
 
 _COUNTER = "shmrt_all_reduce_norm"
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -80,7 +84,7 @@ def fuse_if_environment_says() -> None:
         fuse_all_reduce_norm()
 
 
-def _new_pass():
+def _new_pass() -> "CustomGraphPass":
     """The class is made here, so that inductor is imported only where it is used."""
     from torch._dynamo.utils import counters
     from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
@@ -135,8 +139,8 @@ def _rms(match: Match) -> bool:
             scaled = _only_user(scale, (aten.mul.Tensor,))
             narrow = _narrowed(scaled, match.total)
             out = _only_user(narrow, (aten.mul.Tensor,))
-            match.weight = _other(out, narrow)
-            if _other(scaled, scale) is wide and _is_over_last_dimension(mean, 2):
+            match.weight = _node(_other(out, narrow))
+            if scale is not None and _other(scaled, scale) is wide and _is_over_last_dimension(mean, 2):
                 match.nodes = _in_order(wide, squares, mean, scale.args[0], scale, scaled, narrow, out)
                 return _has_no_other_users(match, wide, {squares, scaled}) and out is not None
     return False
@@ -152,13 +156,15 @@ def _layer(match: Match) -> bool:
             scale, match.eps = _scale(variance, match)
             scaled = _only_user(scale, (aten.mul.Tensor,))
             weighted = _only_user(scaled, (aten.mul.Tensor,))
-            match.weight = _other(weighted, scaled)
+            match.weight = _node(_other(weighted, scaled))
             biased = _only_user(weighted, (aten.add.Tensor,))
-            match.bias = _other(biased, weighted)
+            match.bias = _node(_other(biased, weighted))
             if not _is_vector(match.bias, match.total):
                 biased, match.bias = weighted, None
             out = _narrowed(biased, match.total)
-            if out is None or _other(scaled, scale) is not deviation or _args(deviation) != (wide, mean):
+            if out is None or scale is None or _other(scaled, scale) is not deviation:
+                continue
+            if _args(deviation) != (wide, mean):
                 continue
             if _only_user(deviation, (aten.mul.Tensor,)) is scaled and len(moments.users) == 2:
                 found = (wide, moments, variance, mean, deviation, scale.args[0], scale, scaled, weighted, biased, out)
@@ -192,14 +198,14 @@ def _scale(square: Node | None, match: Match) -> tuple[Node | None, float]:
     return _only_user(shifted, (aten.rsqrt.default,)), float(eps)
 
 
-def _only_user(node: Node | None, targets: tuple) -> Node | None:
+def _only_user(node: Node | None, targets: tuple[object, ...]) -> Node | None:
     if node is None or len(node.users) != 1:
         return None
     (user,) = node.users
     return user if user.target in targets else None
 
 
-def _args(node: Node | None) -> tuple:
+def _args(node: Node | None) -> tuple[object, ...]:
     """What a binary operator is applied to; nothing where it has further arguments, such as alpha."""
     return () if node is None or node.kwargs or len(node.args) != 2 else node.args
 
@@ -210,12 +216,16 @@ def _other(node: Node | None, one: Node | None) -> object:
     return others[0] if len(others) == 1 else None
 
 
+def _node(value: object) -> Node | None:
+    return value if isinstance(value, Node) else None
+
+
 def _item(pair: Node, index: int) -> Node | None:
     found = [u for u in pair.users if u.target is operator.getitem and u.args == (pair, index)]
     return found[0] if len(found) == 1 else None
 
 
-def _argument(node: Node, index: int, name: str) -> object:
+def _argument(node: Node, index: int, name: str) -> Any:
     return node.args[index] if len(node.args) > index else node.kwargs.get(name)
 
 
@@ -223,20 +233,23 @@ def _is_over_last_dimension(node: Node | None, keepdim_index: int) -> bool:
     """A mean or variance over the last dimension only, which stays as one of length 1."""
     if node is None or node.kwargs.get("dtype") is not None:
         return False
-    dims, last = _argument(node, 1, "dim"), _value(node.args[0]).dim() - 1
+    value = _value(node.args[0])
+    if value is None:
+        return False
+    dims, last = _argument(node, 1, "dim"), value.dim() - 1
     return _argument(node, keepdim_index, "keepdim") is True and list(dims or ()) in ([last], [-1])
 
 
 def _is_plain_variance(moments: Node) -> bool:
-    return moments.kwargs.get("correction") == 0 and _is_over_last_dimension(moments, len(moments.args))
+    return bool(moments.kwargs.get("correction") == 0) and _is_over_last_dimension(moments, len(moments.args))
 
 
-def _in_order(*nodes: Node | None) -> list[Node]:
+def _in_order(*nodes: object) -> list[Node]:
     """Without repetitions: a value that needs no conversion stands twice in the pattern."""
-    return list(dict.fromkeys(n for n in nodes if n is not None))
+    return list(dict.fromkeys(n for n in nodes if isinstance(n, Node)))
 
 
-def _has_no_other_users(match: Match, wide: Node, users: set[Node]) -> bool:
+def _has_no_other_users(match: Match, wide: Node, users: set[Node | None]) -> bool:
     """Only total and the result may be used elsewhere. All else was found as somebody's only user."""
     return wide is match.total or set(wide.users) == users
 
@@ -263,6 +276,7 @@ def _is_vector(node: object, total: Node) -> bool:
     vector, whole = _value(node), _value(total)
     return (
         vector is not None
+        and whole is not None
         and vector.dim() == 1
         and vector.dtype == whole.dtype
         and vector.device == whole.device
@@ -270,7 +284,7 @@ def _is_vector(node: object, total: Node) -> bool:
     )
 
 
-def _known_equal(a: tuple, b: tuple) -> bool:
+def _known_equal(a: Sequence[object], b: Sequence[object]) -> bool:
     """Without a new guard where sizes are symbols."""
     from torch.fx.experimental.symbolic_shapes import statically_known_true, sym_eq
 
@@ -289,8 +303,10 @@ def _fits(match: Match, graph: Graph) -> bool:
         if value is None or value.dtype != whole.dtype or not _known_equal(value.shape, whole.shape):
             return False
     strides = make_contiguous_strides_for(whole.shape)
-    if not all(_known_equal(_value(node).stride(), strides) for node in (match.total, match.out)):
-        return False
+    for node in (match.total, match.out):
+        value = _value(node)
+        if value is None or not _known_equal(value.stride(), strides):
+            return False
     if not _is_vector(match.weight, match.total):
         return False
     order = {node: i for i, node in enumerate(graph.nodes)}
@@ -312,10 +328,10 @@ def _is_collective(node: Node) -> bool:
 
 
 def replace(match: Match, graph: Graph) -> None:
-    x, vectors = match.reduced.args[0], (match.weight,)
+    x, vectors = match.reduced.args[0], [match.weight]
     operation = torch.ops.shmrt.all_reduce_add_rms_norm.default
     if any(node.target is aten.var_mean.correction for node in match.nodes):
-        vectors = (match.weight, match.bias)
+        vectors.append(match.bias)
         operation = torch.ops.shmrt.all_reduce_add_layer_norm.default
     with graph.inserting_before(match.total):
         fused = graph.call_function(operation, (x, match.residual, *vectors, match.eps))

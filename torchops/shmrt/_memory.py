@@ -6,6 +6,7 @@ memory itself.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ def empty(*size: int | Sequence[int], dtype: torch.dtype | None = None, strict: 
     after ``finalize()``. Where the pool (SHMRT_POOL) has no room or is off, it is an ordinary
     tensor, counted under `fallbacks` in ``stats()``; with `strict` that is an Error.
     """
-    shape = size[0] if len(size) == 1 and isinstance(size[0], Sequence) else size
+    shape: Any = size[0] if len(size) == 1 and isinstance(size[0], Sequence) else size
     return empty_like(torch.empty(shape, dtype=dtype, device="meta"), strict=strict)
 
 
