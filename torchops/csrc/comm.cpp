@@ -71,12 +71,15 @@ Comm::Entry::~Entry()
     comm_.call_.unlock();
 }
 
-Comm::Comm(const CommParams &params) : rank_(params.rank), size_(params.size), forks_(fork_count())
+Comm::Comm(const CommParams &params)
+    : rank_(params.rank), size_(params.size), name_(params.name.empty() ? "default" : params.name),
+      forks_(fork_count())
 {
 }
 
 std::shared_ptr<Comm> Comm::create(const CommParams &asked)
 {
+    observe_as_environment_says(asked.rank);
     std::vector<const char *> settings;
     for (const std::string &setting : asked.settings)
         settings.push_back(setting.c_str());
@@ -97,9 +100,21 @@ std::shared_ptr<Comm> Comm::create(const CommParams &asked)
     shmrt_error error{};
     if (shmrt_comm_create(&params, &comm->comm_, &error)) {
         comm->throw_interrupt();
+        trace_instant("error", std::string("the ranks did not meet: ") + error.text, comm->name_);
         throw_error(-error.code, error.text);
     }
+    comm->tell_made();
     return comm;
+}
+
+void Comm::tell_made() const
+{
+    std::string tuning(shmrt_comm_tuning(comm_, nullptr, 0), '\0');
+    shmrt_comm_tuning(comm_, tuning.data(), tuning.size() + 1);
+    const std::string line = "rank " + std::to_string(rank_) + " of " + std::to_string(size_) +
+                             " in group " + name_ + ": " + std::to_string(shmrt_comm_lanes(comm_)) +
+                             " lane(s), kernel " + shmrt_comm_kernel(comm_) + "; " + tuning;
+    host().log(SHMRT_LOG_INFO, line.c_str());
 }
 
 /* A child's copy of the parent's communicator is only unmapped: libshmrt knows that it is one. */

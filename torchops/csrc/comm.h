@@ -2,6 +2,8 @@
 /* comm.h - one communicator of libshmrt, usable from any thread. */
 #pragma once
 
+#include "trace.h"
+
 #include <shmrt.h>
 
 #include <atomic>
@@ -57,6 +59,10 @@ class Comm
      */
     template <class F> void call(const char *what, F fn)
     {
+        if (is_observed()) {
+            observed_call(what, fn);
+            return;
+        }
         const Entry entry(*this, what);
         if (fn(comm_))
             fail();
@@ -93,15 +99,35 @@ class Comm
 
     explicit Comm(const CommParams &params);
 
+    /* call(), for the trace and the log. */
+    template <class F> [[gnu::cold, gnu::noinline]] void observed_call(const char *what, F &fn)
+    {
+        Observation seen(what, name_);
+        try {
+            const Entry entry(*this, what);
+            seen.begin(comm_);
+            const int rc = fn(comm_);
+            seen.end(comm_, rc);
+            if (rc)
+                fail();
+        } catch (...) {
+            seen.tell();
+            throw;
+        }
+        seen.tell();
+    }
+
     static void log_line(shmrt_log_level level, const char *line, void *self);
     static int check_signals(void *self);
 
     void check_usable(const char *what) const;
     void throw_interrupt();
     [[noreturn]] void fail();
+    void tell_made() const;
 
     const int rank_;
     const int size_;
+    const std::string name_;
     const unsigned forks_; /* how often this process had been forked off when it was made */
     std::mutex call_;      /* held through each use of comm_: one thread at a time */
     std::mutex abort_;     /* keeps comm_ there for an abort; never held while waiting */

@@ -221,6 +221,7 @@ void *DefaultComm::alloc_result(std::size_t bytes, Operator which)
 
 void DefaultComm::count_fallback(const char *reason, double seconds)
 {
+    trace_instant("fallback", reason);
     const std::lock_guard lock(stats_lock_);
     stats_.fallbacks[reason]++;
     stats_.seconds += seconds;
@@ -238,6 +239,7 @@ Stats DefaultComm::stats()
     comm->call("shmrt.stats()", [&](shmrt_comm *c) {
         shmrt_comm_counters(c, &stats.counters);
         shmrt_comm_traffic(c, &stats.traffic);
+        shmrt_comm_skew(c, stats.late_ns.data());
         shmrt_comm_pool_stats(c, &stats.pool);
         return 0;
     });

@@ -50,6 +50,7 @@ struct Stats {
     int size = 0;
     shmrt_counters counters{};
     shmrt_traffic traffic{};
+    std::array<std::uint64_t, SHMRT_MAX_RANKS> late_ns{};
     shmrt_pool_stats pool{};
     std::array<std::uint64_t, static_cast<std::size_t>(Operator::COUNT)> calls{};
     std::map<std::string, std::uint64_t> fallbacks;

@@ -7,6 +7,7 @@
 
 #include "errors.h"
 #include "host.h"
+#include "trace.h"
 
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
@@ -100,6 +101,7 @@ Way Group::decide(const CallFacts &call)
         const std::lock_guard lock(counts_lock_);
         is_first = fallbacks_[decision.reason]++ == 0;
     }
+    trace_instant("fallback", decision.reason, name_);
     if (is_first && rank_ == 0)
         host().log(SHMRT_LOG_WARNING,
                    ("reductions go through torch.distributed: " + decision.reason).c_str());
@@ -139,6 +141,8 @@ void Group::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype 
     if (op == SHMRT_AVG && !is_float)
         throw_error(EINVAL, std::string(what) + ": avg of integers (" + shmrt_dtype_name(dtype) +
                                 ") is not defined; use sum and divide, or convert to a float");
+    const Span span("all-reduce", name_, count * shmrt_dtype_bytes(dtype), shmrt_dtype_name(dtype),
+                    way == Way::ACROSS ? "across machines" : "torch.distributed");
     if (way == Way::ACROSS)
         return across_->allreduce(in, out, count, dtype, op);
     const std::lock_guard lock(flat_lock_);

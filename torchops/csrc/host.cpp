@@ -3,6 +3,7 @@
 #include "host.h"
 
 #include "errors.h"
+#include "trace.h"
 
 #include <cstdio>
 
@@ -17,9 +18,10 @@ void raise_failure(int code, const std::string &text)
     throw Failure(code, text);
 }
 
-void log_to_stderr(shmrt_log_level, const char *line)
+void log_to_stderr(shmrt_log_level level, const char *line)
 {
-    std::fprintf(stderr, "shmrt: %s\n", line);
+    if (is_logged(level))
+        std::fprintf(stderr, "shmrt: %s\n", line);
 }
 
 std::exception_ptr no_signals()

@@ -89,6 +89,14 @@ py::dict traffic_dict(const shmrt_traffic &traffic, int size)
     return out;
 }
 
+py::list late_list(const std::array<std::uint64_t, SHMRT_MAX_RANKS> &late_ns, int size)
+{
+    py::list late;
+    for (int rank = 0; rank < size; rank++)
+        late.append(static_cast<double>(late_ns[rank]) * 1e-9);
+    return late;
+}
+
 py::dict stats()
 {
     const Stats stats = released([](DefaultComm &comm) { return comm.stats(); });
@@ -103,6 +111,7 @@ py::dict stats()
     out["shared_calls"] = stats.counters.shared_calls;
     out["wait_seconds"] = static_cast<double>(stats.counters.wait_ns) * 1e-9;
     out["late_seconds"] = static_cast<double>(stats.counters.late_ns) * 1e-9;
+    out["late_by_rank"] = late_list(stats.late_ns, stats.size);
     out["sleeps"] = stats.counters.sleeps;
     out["seconds"] = stats.seconds;
     out["operators"] = calls;

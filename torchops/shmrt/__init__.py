@@ -32,10 +32,12 @@ from ._lifetime import (
     size,
     vector_kernel_level,
 )
+from ._logging import log_as_environment_says
 from ._memory import empty, empty_like, is_shared, zeros
 from ._ops import all_reduce, barrier, inference_all_reduce
 from ._report import Report, report, stats
 
+log_as_environment_says()
 fuse_if_environment_says()
 _backend.register()
 

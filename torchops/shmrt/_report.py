@@ -24,6 +24,7 @@ def stats() -> dict[str, Any]:
     shared_calls:     of calls, those that used tensors of this rank where they lie, in the pool
     seconds:          spent inside all-reduce, waiting for others included, by a clock around each
     wait_seconds:     time lost in waits, and late_seconds the part of it until the late rank came
+    late_by_rank:     late_seconds as a list, by the rank that was late
     sleeps:           how often a wait went to sleep
     operators:        calls completed, by operator
     fallbacks:        calls that took a longer way than they might have, by reason
