@@ -20,8 +20,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <condition_variable>
 #include <cstring>
+#include <future>
 #include <thread>
 #include <utility>
 
@@ -31,15 +31,19 @@ namespace shmrt
 namespace
 {
 
+using Clock = std::chrono::steady_clock;
+
 constexpr std::size_t PIECE_BYTES = 32 << 20;     /* of a tensor at a time: bounds the staging */
 constexpr std::size_t ONE_STEP_BYTES = 16 * 1024; /* of a part, that cost less than a second step */
 constexpr std::size_t ALIGNMENT = 32;             /* elements */
-constexpr const char *LOST = "lost";              /* in the store: what the first to fail knew */
+constexpr std::chrono::milliseconds CAUSE_MAY_TAKE{500};
+constexpr std::size_t SHOWN_ALIKE = 100; /* characters by which a text is known again */
+constexpr const char *LOST = "lost";     /* in the store: what the first to fail knew */
 
 std::byte *room(std::vector<std::byte> &buffer, std::size_t bytes)
 {
-    if (buffer.size() < bytes)
-        buffer.resize(bytes);
+    if (buffer.size() <= bytes)
+        buffer.resize(bytes + 1); /* never none, whose address would be null */
     return buffer.data();
 }
 
@@ -54,38 +58,36 @@ std::string others(const Partition &partition, int machine)
 
 /*
  * Leave @text in the store for the ranks that only see their connections close, and hand back what
- * another rank has left there before. The way to the store may be gone, so a thread does it, for
- * which nobody waits longer than a second.
+ * another rank has left there before; who knows no cause (@is_echo) gives the others a moment to.
  */
-std::string tell_others(const c10::intrusive_ptr<c10d::Store> &store, const std::string &text)
+std::string tell_others(c10d::Store &store, const std::string &text, bool is_echo)
 {
-    struct Answer {
-        std::mutex lock;
-        std::condition_variable changed;
-        bool is_there = false;
-        std::string told;
-    };
-    const auto answer = std::make_shared<Answer>();
-    std::thread([answer, store, text] {
-        std::string told;
-        try {
-            if (store->check({LOST})) {
-                const std::vector<std::uint8_t> found = store->get(LOST);
-                told.assign(found.begin(), found.end());
-            } else {
-                store->set(LOST, std::vector<std::uint8_t>(text.begin(), text.end()));
-            }
-        } catch (const std::exception &) {
-            told.clear(); /* no store, no news */
+    const auto until = Clock::now() + (is_echo ? CAUSE_MAY_TAKE : Clock::duration::zero());
+    while (!store.check({LOST})) {
+        if (Clock::now() >= until) {
+            store.set(LOST, std::vector<std::uint8_t>(text.begin(), text.end()));
+            return "";
         }
-        const std::lock_guard lock(answer->lock);
-        answer->told = told;
-        answer->is_there = true;
-        answer->changed.notify_one();
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    const std::vector<std::uint8_t> told = store.get(LOST);
+    return {told.begin(), told.end()};
+}
+
+/* The way to the store may be gone: a thread takes it, for which nobody waits for long. */
+std::string tell_others_soon(const c10::intrusive_ptr<c10d::Store> &store, const std::string &text,
+                             bool is_echo)
+{
+    auto answer = std::make_shared<std::promise<std::string>>();
+    std::future<std::string> told = answer->get_future();
+    std::thread([answer, store, text, is_echo] {
+        try {
+            answer->set_value(tell_others(*store, text, is_echo));
+        } catch (const std::exception &) {
+            answer->set_value(""); /* no store, no news */
+        }
     }).detach();
-    std::unique_lock lock(answer->lock);
-    answer->changed.wait_for(lock, std::chrono::seconds(1), [&] { return answer->is_there; });
-    return answer->told;
+    return told.wait_for(2 * CAUSE_MAY_TAKE) == std::future_status::ready ? told.get() : "";
 }
 
 /* Refused before anything was shared: no reason for the others to stop. */
@@ -312,13 +314,13 @@ void Across::abort(const std::string &reason)
  */
 void Across::die(int code, const std::string &text)
 {
+    const bool is_echo = text.find("machine ") != std::string::npos; /* the engine's, or a peer's */
     std::string known = text;
-    const std::string where = partition_.describe(machine_);
-    if (code == ECONNABORTED && known.find("machine ") == std::string::npos)
-        known = "on " + where + ", counted from 0 there: " + known;
+    if (!is_echo)
+        known = "on " + partition_.describe(machine_) + ", counted from 0 there: " + text;
     if (code == ECONNABORTED) {
-        const std::string told = tell_others(store_, known);
-        if (!told.empty())
+        const std::string told = tell_others_soon(store_, known, is_echo);
+        if (!told.empty() && known.find(told.substr(0, SHOWN_ALIKE)) == std::string::npos)
             known = told + " [seen by rank " + std::to_string(rank_) + ": " + text + "]";
     }
     {
@@ -330,6 +332,13 @@ void Across::die(int code, const std::string &text)
     }
     if (comm_)
         comm_->abort(known.c_str());
+    if (engine_)
+        engine_->drop();
+}
+
+void Across::close()
+{
+    const std::lock_guard calls(call_);
     if (engine_)
         engine_->drop();
 }

@@ -50,6 +50,8 @@ class Across
     void allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op);
     void barrier();
     void abort(const std::string &reason);
+    /** Leave. Who has finished all collectives that this rank took part in is not disturbed. */
+    void close();
     AcrossStats stats();
 
   private:

@@ -26,6 +26,7 @@ namespace
 using Clock = std::chrono::steady_clock;
 
 constexpr const char *POOL_IS_FULL = "no room in the pool: in private memory";
+constexpr const char *NO_OTHER_RANK = "no rank to share memory with: in private memory";
 constexpr const char *POOL_IS_OFF = "the pool is off: in private memory";
 
 double seconds_since(Clock::time_point start)
@@ -93,46 +94,60 @@ const char *operator_name(Operator which)
     return "unknown";
 }
 
-bool DefaultComm::create(const Request &request)
+bool DefaultComm::is_present(const Request &request)
+{
+    const auto present = this->request();
+    if (!present || *present == request)
+        return present.has_value();
+    throw_error(EALREADY, "this process is rank " + std::to_string(present->rank) + " of " +
+                              std::to_string(present->size) +
+                              " already, and was now asked to be rank " +
+                              std::to_string(request.rank) + " of " + std::to_string(request.size) +
+                              ", or to take another job key, timeout or settings: call "
+                              "shmrt.finalize() in every rank before an init that differs");
+}
+
+bool DefaultComm::create(const Request &request, const c10::intrusive_ptr<c10d::Store> &store,
+                         const EngineFactory &engine)
 {
     const std::lock_guard one_at_a_time(create_);
-    if (const auto present = this->request()) {
-        if (*present == request)
-            return false;
-        throw_error(EALREADY,
-                    "this process is rank " + std::to_string(present->rank) + " of " +
-                        std::to_string(present->size) + " already, and was now asked to be rank " +
-                        std::to_string(request.rank) + " of " + std::to_string(request.size) +
-                        ", or to take another job key, timeout or settings: call "
-                        "shmrt.finalize() in every rank before an init that differs");
-    }
-    CommParams params{request.rank, request.size, request.job, "", request.settings};
-    std::shared_ptr<Comm> comm = Comm::create(params);
+    if (is_present(request))
+        return false;
+    GroupParams params;
+    params.rank = request.rank;
+    params.size = request.size;
+    params.store = store;
+    params.engine = engine;
+    params.job = request.job;
+    params.settings = request.settings;
+    params.use_shm = request.use_shm;
+    std::shared_ptr<Group> group = Group::create(params);
     {
         const std::lock_guard lock(stats_lock_);
         stats_ = Stats{};
     }
     const std::lock_guard state(state_);
-    comm_ = std::move(comm);
+    group_ = std::move(group);
     request_ = request;
     return true;
 }
 
 void DefaultComm::destroy()
 {
-    std::shared_ptr<Comm> comm = current_comm();
-    if (!comm)
+    std::shared_ptr<Group> group = current_group();
+    if (!group)
         return;
-    if (comm->is_entered_by_this_thread()) {
-        comm->abort("shmrt.finalize() was called by a handler while this rank was in a collective");
+    if (group->is_entered_by_this_thread()) {
+        group->abort(
+            "shmrt.finalize() was called by a handler while this rank was in a collective");
         return;
     }
     {
         const std::lock_guard state(state_);
-        comm_.reset();
+        group_.reset();
         request_.reset();
     }
-    comm->close(
+    group->close(
         "shmrt.finalize() was called while another thread of this rank was in a collective");
 }
 
@@ -142,17 +157,17 @@ std::optional<Request> DefaultComm::request()
     return request_;
 }
 
-std::shared_ptr<Comm> DefaultComm::current_comm()
+std::shared_ptr<Group> DefaultComm::current_group()
 {
     const std::lock_guard state(state_);
-    return comm_;
+    return group_;
 }
 
-std::shared_ptr<Comm> DefaultComm::alive(const char *what)
+std::shared_ptr<Group> DefaultComm::alive(const char *what)
 {
-    std::shared_ptr<Comm> comm = current_comm();
-    if (comm)
-        return comm;
+    std::shared_ptr<Group> group = current_group();
+    if (group)
+        return group;
     if (forked_from_ >= 0)
         Comm::refuse_forked(what, forked_from_);
     throw_error(ENOTCONN, std::string(what) +
@@ -163,18 +178,17 @@ std::shared_ptr<Comm> DefaultComm::alive(const char *what)
 void DefaultComm::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype,
                             shmrt_op op, Operator which)
 {
-    const std::shared_ptr<Comm> comm = alive(operator_name(which));
+    const std::shared_ptr<Group> group = alive(operator_name(which));
     const auto start = Clock::now();
-    comm->call(operator_name(which),
-               [&](shmrt_comm *c) { return shmrt_allreduce(c, in, out, count, dtype, op); });
+    group->allreduce(in, out, count, dtype, op, operator_name(which));
     count_call(which, seconds_since(start));
 }
 
 void DefaultComm::allreduce_norm(const shmrt_norm_args &args, Operator which)
 {
-    const std::shared_ptr<Comm> comm = alive(operator_name(which));
+    const std::shared_ptr<Group> group = alive(operator_name(which));
     const auto start = Clock::now();
-    comm->call(operator_name(which), [&](shmrt_comm *c) { return shmrt_allreduce_norm(c, &args); });
+    group->allreduce_norm(args, operator_name(which));
     count_call(which, seconds_since(start));
 }
 
@@ -187,7 +201,7 @@ void DefaultComm::count_call(Operator which, double seconds)
 
 void DefaultComm::barrier()
 {
-    alive("shmrt.barrier()")->call("shmrt.barrier()", shmrt_barrier);
+    alive("shmrt.barrier()")->barrier("shmrt.barrier()");
 }
 
 /* What @comm died of is a failure, however it is asked. */
@@ -209,34 +223,46 @@ void *DefaultComm::take_block(Comm &comm, const char *what, std::size_t bytes, b
 
 void *DefaultComm::alloc(std::size_t bytes, bool strict)
 {
-    return take_block(*alive("shmrt.empty()"), "shmrt.empty()", bytes, strict);
+    const std::shared_ptr<Group> group = alive("shmrt.empty()");
+    if (group->comm())
+        return take_block(*group->comm(), "shmrt.empty()", bytes, strict);
+    if (strict)
+        throw_error(ENOTSUP, "shmrt.empty(): no other rank shares this machine's memory" +
+                                 (group->off().empty() ? "" : ": " + group->off()));
+    count_fallback(NO_OTHER_RANK, 0);
+    return nullptr;
 }
 
 void *DefaultComm::alloc_result(std::size_t bytes, Operator which)
 {
-    const std::shared_ptr<Comm> comm = current_comm();
-    return comm && comm->size() > 1 ? take_block(*comm, operator_name(which), bytes, false)
-                                    : nullptr;
+    const std::shared_ptr<Group> group = current_group();
+    if (!group || !group->is_local() || group->size() == 1)
+        return nullptr;
+    return take_block(*group->comm(), operator_name(which), bytes, false);
 }
 
-void DefaultComm::count_fallback(const char *reason, double seconds)
+bool DefaultComm::count_fallback(const std::string &reason, double seconds)
 {
     trace_instant("fallback", reason);
     const std::lock_guard lock(stats_lock_);
-    stats_.fallbacks[reason]++;
     stats_.seconds += seconds;
+    return stats_.fallbacks[reason]++ == 0;
 }
 
 Stats DefaultComm::stats()
 {
-    const std::shared_ptr<Comm> comm = alive("shmrt.stats()");
+    const std::shared_ptr<Group> group = alive("shmrt.stats()");
     Stats stats;
     {
         const std::lock_guard lock(stats_lock_);
         stats = stats_;
     }
-    stats.size = comm->size();
-    comm->call("shmrt.stats()", [&](shmrt_comm *c) {
+    stats.group = group->stats();
+    stats.fallbacks.insert(stats.group.fallbacks.begin(), stats.group.fallbacks.end());
+    if (!group->comm())
+        return stats;
+    stats.size = group->comm()->size();
+    group->comm()->call("shmrt.stats()", [&](shmrt_comm *c) {
         shmrt_comm_counters(c, &stats.counters);
         shmrt_comm_traffic(c, &stats.traffic);
         shmrt_comm_skew(c, stats.late_ns.data());
@@ -248,11 +274,15 @@ Stats DefaultComm::stats()
 
 Facts DefaultComm::facts()
 {
-    const std::shared_ptr<Comm> comm = alive("shmrt.report()");
+    const std::shared_ptr<Group> group = alive("shmrt.report()");
     Facts facts;
-    facts.rank = comm->rank();
-    facts.size = comm->size();
-    comm->call("shmrt.report()", [&](shmrt_comm *c) {
+    facts.rank = group->rank();
+    facts.size = group->size();
+    if (!group->is_local())
+        facts.text = group->describe() + "\n";
+    if (!group->comm())
+        return facts;
+    group->comm()->call("shmrt.report()", [&](shmrt_comm *c) {
         facts.lanes = shmrt_comm_lanes(c);
         facts.kernel = shmrt_comm_kernel(c);
         facts.tuning.resize(shmrt_comm_tuning(c, nullptr, 0));
@@ -260,7 +290,7 @@ Facts DefaultComm::facts()
         shmrt_comm_pool_stats(c, &facts.pool);
         std::array<char, 8192> text{}; /* asking for the length would ask the kernel twice */
         shmrt_comm_report(c, text.data(), text.size());
-        facts.text = text.data();
+        facts.text += text.data();
         facts.verify_code = shmrt_comm_verify(c, &facts.proof);
         return 0;
     });

@@ -3,7 +3,7 @@
  */
 #pragma once
 
-#include "comm.h"
+#include "group.h"
 
 #include <shmrt.h>
 
@@ -42,12 +42,14 @@ struct Request {
     int size = 0;
     std::optional<std::string> job;
     std::vector<std::string> settings;
+    bool use_shm = true;
 
     bool operator==(const Request &) const = default;
 };
 
 struct Stats {
-    int size = 0;
+    int size = 0; /* of this machine's ranks, which the traffic is of */
+    GroupStats group;
     shmrt_counters counters{};
     shmrt_traffic traffic{};
     std::array<std::uint64_t, SHMRT_MAX_RANKS> late_ns{};
@@ -84,8 +86,14 @@ class DefaultComm
   public:
     static DefaultComm &get();
 
-    /** Meet the other ranks. False when this very communicator exists already. */
-    bool create(const Request &request);
+    /** Does this very communicator exist already? EALREADY where another one does. */
+    bool is_present(const Request &request);
+    /**
+     * Meet the other ranks: over @store, or directly where it is null, see GroupParams. @engine:
+     * as there. False when this very communicator exists already.
+     */
+    bool create(const Request &request, const c10::intrusive_ptr<c10d::Store> &store = {},
+                const EngineFactory &engine = {});
     /**
      * Leave. A collective that another thread is in is aborted first. One that this very thread is
      * in (a signal handler calls this) is aborted only: the communicator is freed by the next call.
@@ -93,6 +101,8 @@ class DefaultComm
     void destroy();
 
     std::optional<Request> request();
+    /** The ranks of the communicator, wherever they are; throws where there is none. */
+    std::shared_ptr<Group> alive(const char *what);
     void allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
                    Operator which);
     void allreduce_norm(const shmrt_norm_args &args, Operator which);
@@ -109,19 +119,20 @@ class DefaultComm
     Stats stats();
     Facts facts();
 
-    /** Count a call that took a longer way than it might have, and the seconds it cost. */
-    void count_fallback(const char *reason, double seconds);
+    /**
+     * Count a call that took a longer way than it might have, and the seconds it cost; true the
+     * first time for this reason.
+     */
+    bool count_fallback(const std::string &reason, double seconds);
 
   private:
-    /** The communicator; throws where there is none. */
-    std::shared_ptr<Comm> alive(const char *what);
-    std::shared_ptr<Comm> current_comm();
+    std::shared_ptr<Group> current_group();
     void count_call(Operator which, double seconds);
     void *take_block(Comm &comm, const char *what, std::size_t bytes, bool strict);
 
     std::mutex create_; /* one init() at a time */
-    std::mutex state_;  /* guards comm_ and request_; never held while waiting */
-    std::shared_ptr<Comm> comm_;
+    std::mutex state_;  /* guards group_ and request_; never held while waiting */
+    std::shared_ptr<Group> group_;
     std::optional<Request> request_;
     std::mutex stats_lock_; /* guards stats_ */
     Stats stats_;

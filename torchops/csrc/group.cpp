@@ -45,9 +45,28 @@ std::vector<int> all_ranks(int size)
 
 Group::Group(const GroupParams &params)
     : rank_(params.rank), size_(params.size), name_(params.name), settings_(params.settings),
-      make_engine_(params.engine)
+      forks_(fork_count()), make_engine_(params.engine)
 {
     facts_.ranks = params.size;
+}
+
+/* As in Comm: what a signal handler calls during a wait would wait for its own thread. */
+Group::Entry::Entry(Group &group, const char *what) : group_(group)
+{
+    if (group.forks_ != fork_count())
+        Comm::refuse_forked(what, group.rank_);
+    if (group.is_entered_by_this_thread())
+        throw_error(EDEADLK, std::string(what) +
+                                 " was called by a signal or log handler while this very thread "
+                                 "is in a collective");
+    group.call_.lock();
+    group.caller_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+}
+
+Group::Entry::~Entry()
+{
+    group_.caller_.store(std::thread::id(), std::memory_order_relaxed);
+    group_.call_.unlock();
 }
 
 std::shared_ptr<Group> Group::create(const GroupParams &params)
@@ -143,9 +162,9 @@ void Group::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype 
                                 ") is not defined; use sum and divide, or convert to a float");
     const Span span("all-reduce", name_, count * shmrt_dtype_bytes(dtype), shmrt_dtype_name(dtype),
                     way == Way::ACROSS ? "across machines" : "torch.distributed");
+    const Entry entry(*this, what);
     if (way == Way::ACROSS)
         return across_->allreduce(in, out, count, dtype, op);
-    const std::lock_guard lock(flat_lock_);
     Engine &engine = flat();
     if (in != out)
         std::memcpy(out, in, count * shmrt_dtype_bytes(dtype));
@@ -154,15 +173,12 @@ void Group::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype 
 
 void Group::barrier(const char *what)
 {
-    switch (decide({})) {
-    case Way::SHARED_MEMORY:
+    const Way way = decide({});
+    if (way == Way::SHARED_MEMORY)
         return comm_->call(what, shmrt_barrier);
-    case Way::ACROSS:
+    const Entry entry(*this, what);
+    if (way == Way::ACROSS)
         return across_->barrier();
-    case Way::FALLBACK:
-        break;
-    }
-    const std::lock_guard lock(flat_lock_);
     const std::byte own{};
     std::vector<std::byte> all(static_cast<std::size_t>(size_));
     flat().allgather(all.data(), &own, 1);
@@ -208,6 +224,31 @@ void Group::abort(const std::string &reason)
         comm_->abort(reason.c_str());
 }
 
+bool Group::is_entered_by_this_thread() const
+{
+    return caller_.load(std::memory_order_relaxed) == std::this_thread::get_id() ||
+           (comm_ && comm_->is_entered_by_this_thread());
+}
+
+void Group::close(const std::string &reason)
+{
+    if (forks_ != fork_count())
+        return;
+    if (facts_.machines > 1 || flat_in_use_) {
+        if (call_.try_lock())
+            call_.unlock();
+        else
+            abort(reason);
+        const std::lock_guard calls(call_);
+        if (flat_)
+            flat_->drop();
+        if (across_)
+            across_->close();
+    }
+    if (comm_)
+        comm_->close(reason.c_str());
+}
+
 GroupStats Group::stats()
 {
     GroupStats stats;
@@ -219,6 +260,16 @@ GroupStats Group::stats()
     return stats;
 }
 
+std::string Group::describe() const
+{
+    std::string text = "rank " + std::to_string(rank_) + " of " + std::to_string(size_) + ": ";
+    if (!facts_.off.empty())
+        return text + facts_.off;
+    const int machine = partition_.machine_of[static_cast<std::size_t>(rank_)];
+    return text + partition_.describe(machine) + " of " + std::to_string(facts_.machines) +
+           (comm_ ? "; there, counted from 0:" : "");
+}
+
 void register_group(const std::string &name, std::shared_ptr<Group> group)
 {
     std::shared_ptr<Group> earlier; /* let go of it without the lock */
@@ -226,15 +277,20 @@ void register_group(const std::string &name, std::shared_ptr<Group> group)
     earlier = std::exchange(registry().groups[name], std::move(group));
 }
 
-void unregister_group(const std::string &name)
+std::shared_ptr<Group> unregister_group(const std::string &name)
 {
-    std::shared_ptr<Group> earlier;
     const std::lock_guard lock(registry().lock);
-    const auto found = registry().groups.find(name);
-    if (found == registry().groups.end())
-        return;
-    earlier = std::move(found->second);
-    registry().groups.erase(found);
+    auto taken = registry().groups.extract(name);
+    return taken ? std::move(taken.mapped()) : nullptr;
+}
+
+std::vector<std::string> group_names()
+{
+    std::vector<std::string> names;
+    const std::lock_guard lock(registry().lock);
+    for (const auto &[name, group] : registry().groups)
+        names.push_back(name);
+    return names;
 }
 
 std::shared_ptr<Group> find_group(const std::string &name)

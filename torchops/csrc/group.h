@@ -15,6 +15,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace shmrt
@@ -95,9 +96,28 @@ class Group
 
     /** End every wait in it, on all ranks of all machines; at any time, from any thread. */
     void abort(const std::string &reason);
+    /** Is the calling thread in a call, as a signal handler during a wait is? */
+    bool is_entered_by_this_thread() const;
+    /** Leave, once the other threads are out of their calls, which are aborted with @reason. */
+    void close(const std::string &reason);
     GroupStats stats();
+    /** Where this rank and the others are, as a line for a person. */
+    std::string describe() const;
 
   private:
+    /* One thread at a time in what is more than one call of comm_; none waits for itself. */
+    class Entry
+    {
+      public:
+        Entry(Group &group, const char *what);
+        ~Entry();
+        Entry(const Entry &) = delete;
+        Entry &operator=(const Entry &) = delete;
+
+      private:
+        Group &group_;
+    };
+
     explicit Group(const GroupParams &params);
 
     void meet(const GroupParams &params);
@@ -108,6 +128,7 @@ class Group
     const int size_;
     const std::string name_;
     const std::vector<std::string> settings_;
+    const unsigned forks_; /* as in Comm */
     const EngineFactory make_engine_;
     c10::intrusive_ptr<c10d::Store> store_; /* of this group alone; null where it has none */
     GroupFacts facts_;
@@ -115,7 +136,8 @@ class Group
     std::shared_ptr<Comm> comm_;
     std::unique_ptr<Across> across_; /* where there are several machines */
 
-    std::mutex flat_lock_; /* held through each fallback: one at a time */
+    std::mutex call_; /* held through each call across machines, and each fallback */
+    std::atomic<std::thread::id> caller_; /* who holds it; each thread only looks for itself */
     std::unique_ptr<Engine> flat_;
     std::atomic<Engine *> flat_in_use_{nullptr}; /* flat_, for an abort */
     std::shared_ptr<Comm> alone_;                /* of this rank only: norms of its own */
@@ -128,7 +150,9 @@ class Group
  * of its parent, whose every call refuses.
  */
 void register_group(const std::string &name, std::shared_ptr<Group> group);
-void unregister_group(const std::string &name);
+/** What was registered as @name, or null. */
+std::shared_ptr<Group> unregister_group(const std::string &name);
+std::vector<std::string> group_names();
 /** EINVAL with the names that there are, where @name is none of them. */
 std::shared_ptr<Group> find_group(const std::string &name);
 

@@ -43,6 +43,7 @@ namespace
 
 using Clock = std::chrono::steady_clock;
 
+constexpr const char *IMPATIENT = "impatient"; /* a key, and who that rank has waited for */
 constexpr const char *PROTOCOL = "shmrt meeting 1";
 
 /* What a rank publishes of itself, a line for each. */
@@ -151,9 +152,7 @@ class Board
     std::vector<std::string> exchange(const char *topic, const std::string &own, int times)
     {
         store_->set(key(topic, rank_), bytes_of(own));
-        std::vector<std::string> keys;
-        for (int rank = 0; rank < size_; rank++)
-            keys.push_back(key(topic, rank));
+        const std::vector<std::string> keys = keys_of(topic);
         wait(keys, times * limit_);
         std::vector<std::string> said;
         for (const std::string &one : keys) {
@@ -163,12 +162,18 @@ class Board
         return said;
     }
 
-    /* The process of rank 0 may hold the store: it stays until all have read what they need. */
+    /*
+     * The process of rank 0 may hold the store: it stays until the others that have come at all
+     * have read what they need.
+     */
     void leave()
     {
         store_->add("left", 1);
+        if (rank_ != 0)
+            return;
+        const auto come = size_ - static_cast<int>(missing(keys_of("facts")).size());
         const auto until = Clock::now() + std::chrono::duration<double>(limit_);
-        while (rank_ == 0 && store_->add("left", 0) < size_ && Clock::now() < until)
+        while (store_->add("left", 0) < come && Clock::now() < until)
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
 
@@ -178,6 +183,24 @@ class Board
         return std::string(topic) + "/" + std::to_string(rank);
     }
 
+    std::vector<std::string> keys_of(const char *topic) const
+    {
+        std::vector<std::string> keys;
+        for (int rank = 0; rank < size_; rank++)
+            keys.push_back(key(topic, rank));
+        return keys;
+    }
+
+    std::vector<int> missing(const std::vector<std::string> &keys)
+    {
+        std::vector<int> ranks;
+        for (int rank = 0; rank < size_; rank++)
+            if (!store_->check({keys[static_cast<std::size_t>(rank)]}))
+                ranks.push_back(rank);
+        return ranks;
+    }
+
+    /* The first to lose patience says so, and what it says is the error of all. */
     void wait(const std::vector<std::string> &keys, double seconds)
     {
         const auto until = Clock::now() + std::chrono::duration<double>(seconds);
@@ -186,23 +209,28 @@ class Board
             if (const std::exception_ptr raised = host().check_signals())
                 std::rethrow_exception(raised);
             if (Clock::now() > until)
-                throw_missing(keys, seconds);
+                store_->set(IMPATIENT, bytes_of(missing_text(keys, seconds)));
+            if (store_->check({IMPATIENT})) {
+                const std::vector<std::uint8_t> said = store_->get(IMPATIENT);
+                throw_error(ETIMEDOUT, std::string(said.begin(), said.end()));
+            }
             std::this_thread::sleep_for(pause);
             pause = std::min(pause * 2, std::chrono::microseconds(20000));
         }
     }
 
-    [[noreturn]] void throw_missing(const std::vector<std::string> &keys, double seconds)
+    std::string missing_text(const std::vector<std::string> &keys, double seconds)
     {
-        std::string missing;
-        for (int rank = 0; rank < size_; rank++)
-            if (!store_->check({keys[static_cast<std::size_t>(rank)]}))
-                missing += (missing.empty() ? "" : ", ") + std::to_string(rank);
         std::ostringstream text;
         text << "of the " << size_ << " ranks of group \"" << name_
-             << "\" these did not come within " << seconds << " s: " << missing
-             << ". Look at what they printed, or give them longer with SHMRT_RENDEZVOUS_TIMEOUT";
-        throw_error(ETIMEDOUT, text.str());
+             << "\" these did not come within " << seconds << " s: ";
+        const char *before = "";
+        for (const int rank : missing(keys)) {
+            text << before << rank;
+            before = ", ";
+        }
+        text << ". Look at what they printed, or give them longer with SHMRT_RENDEZVOUS_TIMEOUT";
+        return text.str();
     }
 
     const std::string name_;
@@ -365,15 +393,13 @@ Partition partition_of(const std::vector<std::string> &machines,
     return partition;
 }
 
-Meeting meet_over_store(const MeetingParams &params)
+namespace
 {
-    Board board(params);
-    std::vector<Facts> all;
-    for (const std::string &text : board.exchange("facts", joined(own_facts(params)), 1))
-        all.push_back(split(text));
 
-    Meeting meeting;
-    meeting.store = board.store();
+/* What follows from the facts of all ranks, on all of them alike. */
+Meeting concluded(const std::vector<Facts> &all, const c10::intrusive_ptr<c10d::Store> &store)
+{
+    check_agreement(all);
     std::vector<std::string> machines, hosts;
     std::vector<RankFacts> ranks;
     for (const Facts &facts : all) {
@@ -381,8 +407,19 @@ Meeting meet_over_store(const MeetingParams &params)
         hosts.push_back(facts[HOST]);
         ranks.push_back({facts[MACHINE], facts[OFF]});
     }
+    Meeting meeting;
+    meeting.store = store;
     meeting.partition = partition_of(machines, hosts);
     meeting.off = why_off(ranks);
+    return meeting;
+}
+
+Meeting met(const MeetingParams &params, Board &board)
+{
+    std::vector<Facts> all;
+    for (const std::string &text : board.exchange("facts", joined(own_facts(params)), 1))
+        all.push_back(split(text));
+    Meeting meeting = concluded(all, board.store());
 
     std::exception_ptr raised;
     const auto agree = [&](const char *topic, const std::string &outcome) {
@@ -391,17 +428,36 @@ Meeting meet_over_store(const MeetingParams &params)
             std::rethrow_exception(raised);
         check_outcomes(outcomes, meeting.partition);
     };
-    try {
-        check_agreement(all);
-        agree("joined", outcome_of([&] { join_machine(params, all[0][RANDOM], meeting); }, raised));
-        if (params.prepare)
-            agree("prepared", outcome_of([&] { params.prepare(meeting); }, raised));
-    } catch (...) {
-        board.leave();
-        throw;
-    }
-    board.leave();
+    agree("joined", outcome_of([&] { join_machine(params, all[0][RANDOM], meeting); }, raised));
+    if (params.prepare)
+        agree("prepared", outcome_of([&] { params.prepare(meeting); }, raised));
     return meeting;
+}
+
+} // namespace
+
+Meeting meet_over_store(const MeetingParams &params)
+{
+    try {
+        Board board(params);
+        try {
+            Meeting meeting = met(params, board);
+            board.leave();
+            return meeting;
+        } catch (const c10::Error &) {
+            throw;
+        } catch (...) {
+            try {
+                board.leave();
+            } catch (const c10::Error &) { /* what it was about goes first */
+            }
+            throw;
+        }
+    } catch (const c10::Error &error) {
+        throw_error(ECONNABORTED,
+                    "the store over which the ranks of group \"" + params.name +
+                        "\" meet is gone, with rank 0 perhaps: " + error.what_without_backtrace());
+    }
 }
 
 } // namespace shmrt

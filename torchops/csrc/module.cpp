@@ -6,6 +6,7 @@
  */
 #include "default_comm.h"
 #include "errors.h"
+#include "group_python.h"
 #include "host.h"
 #include "operators.h"
 #include "pool.h"
@@ -29,12 +30,6 @@ template <class Work> auto released(Work work)
 {
     const Released without_gil;
     return work(DefaultComm::get());
-}
-
-bool create(int rank, int size, std::optional<std::string> job, std::vector<std::string> settings)
-{
-    const Request request{rank, size, std::move(job), std::move(settings)};
-    return released([&](DefaultComm &comm) { return comm.create(request); });
 }
 
 /* The pair that a launcher has set; shmrt.Error(ENOENT) without a launcher. */
@@ -115,6 +110,7 @@ py::dict stats()
     out["sleeps"] = stats.counters.sleeps;
     out["seconds"] = stats.seconds;
     out["operators"] = calls;
+    out["across"] = across_dict(stats.group);
     out["fallbacks"] = stats.fallbacks;
     out["pool"] = pool_dict(stats.pool);
     out["traffic"] = traffic_dict(stats.traffic, stats.size);
@@ -175,8 +171,8 @@ std::string describe_options()
 PYBIND11_MODULE(_C, module)
 {
     use_python_as_host();
+    bind_groups(module);
     module.def("register_operators", &register_operators);
-    module.def("create", &create);
     module.def("destroy", [] { released([](DefaultComm &comm) { comm.destroy(); }); });
     module.def("barrier", [] { released([](DefaultComm &comm) { comm.barrier(); }); });
     module.def("rank_and_size", &rank_and_size);

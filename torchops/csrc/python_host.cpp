@@ -18,9 +18,6 @@ namespace py = pybind11;
 namespace shmrt
 {
 
-namespace
-{
-
 bool python_is_usable()
 {
 #if PY_VERSION_HEX >= 0x030D0000
@@ -29,6 +26,9 @@ bool python_is_usable()
     return Py_IsInitialized() && !_Py_IsFinalizing();
 #endif
 }
+
+namespace
+{
 
 void raise_error(int code, const std::string &text)
 {

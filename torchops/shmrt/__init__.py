@@ -22,11 +22,14 @@ from . import _C, _backend
 from ._environment import distributed_environment
 from ._errors import Error
 from ._fused import fuse_all_reduce_norm, fuse_if_environment_says
+from ._groups import attach, detach
 from ._lifetime import (
     finalize,
     init,
     initialize,
     is_initialized,
+    local_rank,
+    machines,
     options,
     rank,
     size,
@@ -47,7 +50,9 @@ __all__ = [
     "Error",
     "Report",
     "all_reduce",
+    "attach",
     "barrier",
+    "detach",
     "distributed_environment",
     "empty",
     "empty_like",
@@ -58,6 +63,8 @@ __all__ = [
     "initialize",
     "is_initialized",
     "is_shared",
+    "local_rank",
+    "machines",
     "options",
     "rank",
     "report",

@@ -2,11 +2,10 @@
 """torch.distributed's backend "shmrt": registering it, making groups, leaving them at exit."""
 
 import atexit
-from datetime import timedelta
 
 import torch.distributed as dist
 
-from . import _C
+from . import _C, _engine
 
 _handles: list[_C.GroupHandle] = []
 
@@ -20,7 +19,7 @@ def create(options, _backend_options=None):
         options.timeout,
         options.group_id or "",
         list(options.global_ranks_in_group),
-        _make_engine,
+        _engine.make,
     )
     _handles[:] = [*(h for h in _handles if h.is_alive()), handle]
     return backend
@@ -29,12 +28,6 @@ def create(options, _backend_options=None):
 def register() -> None:
     """Let torch.distributed know "shmrt"; also where that was done before, or is about to be."""
     dist.Backend.register_backend("shmrt", create, extended_api=True, devices=["cpu"])
-
-
-def _make_engine(store, groups, rank, timeout_s):
-    """Gloo between the ranks of the one of `groups` that has `rank`."""
-    mine = next(ranks for ranks in groups if rank in ranks)
-    return dist.ProcessGroupGloo(store, mine.index(rank), len(mine), timeout=timedelta(seconds=timeout_s))
 
 
 def _leave_all() -> None:
