@@ -40,15 +40,15 @@ def rank_environment(rank: int, size: int, job: str, port: int) -> dict[str, str
 
 
 class Worker:
-    """One rank: a process, the pipe to it, and the file that its output goes to."""
+    """One rank: a process, the pipe to it, and the file that its output goes to. `before`: words in front of its command."""
 
-    def __init__(self, rank: int, env: dict[str, str]) -> None:
+    def __init__(self, rank: int, env: dict[str, str], before: list[str] | None = None) -> None:
         self.rank = rank
         self.output = tempfile.TemporaryFile()
         self.output_start = 0
         self.pipe, theirs = Pipe()
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), str(theirs.fileno())],
+            [*(before or []), sys.executable, str(HERE / "worker.py"), str(theirs.fileno())],
             env=env,
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared memory switched off: by all ranks or by some, all reduce without it together, and are told who."""
+
+import across
+import pytest
+import reference
+
+HERE = [0, 1]  # two ranks of one machine
+
+
+def sums(op="sum") -> list[float]:
+    import shmrt
+
+    return shmrt.all_reduce(reference.term(shmrt.rank(), (7,), "int16"), op).tolist()
+
+
+@pytest.mark.parametrize("variable", ["SHMRT_DISABLE", "DS_SHM_COMM_ALL_REDUCE_OFF"])
+@pytest.mark.parametrize("who", [HERE, [0, 1, 3, 4]], ids=["one machine", "two machines"])
+def test_one_rank_has_it_off_and_all_fall_back(job, who, variable):
+    ranks = job(who, {variable: [None, "1", None, None][: len(who)]})
+    ranks.call(across.join)
+    assert ranks.call(sums) == [reference.expected(len(who), (7,), "int16").tolist()] * len(who)
+    told = f"shared memory is off: {variable}=1 on rank 1"
+    for one in ranks.call(across.stats):
+        assert one["fallbacks"] == {told: 1}
+        assert one["across"]["calls"] == 0
+    assert [ranks.output(rank).count(told) for rank in range(len(who))] == [1] + [0] * (len(who) - 1)
+
+
+def test_init_of_one_rank_says_no(job):
+    ranks = job(HERE)
+    ranks.start(across.join, only=[0])
+    ranks.call(join_without, only=[1])
+    ranks.collect(only=[0])
+    assert ranks.call(across.sum_of_ones) == [2, 2]
+    assert list(ranks.call(across.stats)[0]["fallbacks"]) == ["shared memory is off: use_shm=False in init() on rank 1"]
+
+
+def join_without() -> None:
+    across.join(use_shm=False)
+
+
+def test_all_ranks_have_it_off(job):
+    ranks = job(HERE, {"SHMRT_DISABLE": "1"})
+    ranks.call(across.join)
+    assert ranks.call(across.sum_of_ones) == [2, 2]
+    assert list(ranks.call(across.stats)[1]["fallbacks"]) == ["shared memory is off: SHMRT_DISABLE=1 on all ranks"]
+
+
+def test_the_engine_has_to_be_one_that_this_torch_has(job):
+    ranks = job([0, 3], {"SHMRT_ENGINE": "mpi"})
+    for ok, text in ranks.outcomes(across.join):
+        assert not ok and "SHMRT_ENGINE=mpi" in text and "has gloo" in text
