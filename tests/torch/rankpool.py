@@ -40,7 +40,7 @@ def rank_environment(rank: int, size: int, job: str, port: int) -> dict[str, str
 
 
 class Worker:
-    """One rank: a process, the pipe to it, and the file that its output goes to. `before`: words in front of its command."""
+    """One rank: a process, the pipe to it, and the file of its output. `before`: words in front of its command."""
 
     def __init__(self, rank: int, env: dict[str, str], before: list[str] | None = None) -> None:
         self.rank = rank
