@@ -38,9 +38,14 @@ MISSING = {
     "deepspeed": program("deepspeed"),
     "accelerate": program("accelerate") or program("mpirun"),
 }
-# MPICH comes with make bench only; of the MPIs that accelerate knows, one is enough.
+# The rest sets RANK and WORLD_SIZE, which other tests have too.
+QUICK = ("openmpi", "mpich", "slurm")
 PARAMETERS = [
-    pytest.param(name, marks=[pytest.mark.skipif(bool(why), reason=why or "")]) for name, why in MISSING.items()
+    pytest.param(
+        name,
+        marks=[pytest.mark.skipif(bool(why), reason=why or "")] + ([] if name in QUICK else [pytest.mark.long]),
+    )
+    for name, why in MISSING.items()
 ]
 
 

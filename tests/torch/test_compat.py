@@ -42,7 +42,8 @@ def sglang_layers() -> None:
         assert worker.all_reduce(x) is x and torch.equal(x, wanted)
         for dim in (0, 1, -1):
             for columns in (5, 16):  # not a multiple of eight bytes, and one
-                mine = torch.full((3, columns), -0.0 if rank else float("nan"), dtype=dtype)
+                mine = torch.full((3 * columns + rank,), -0.0 if rank else float("nan"), dtype=dtype)
+                mine = mine[rank:].view(3, columns)  # where it lies is each rank's own matter
                 parts = [torch.full((3, columns), -0.0 if r else float("nan"), dtype=dtype) for r in range(size)]
                 seen = worker.all_gather(mine, dim)
                 bits = torch.int32 if dtype == torch.float32 else torch.int16

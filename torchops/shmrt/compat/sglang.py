@@ -43,11 +43,10 @@ def _all_gather(data: torch.Tensor, dim: int) -> torch.Tensor:
     flat = data.contiguous().view(-1)
     if flat.numel() == 0:
         return torch.cat([data] * size, dim)
-    words = flat.view(torch.uint8)
-    if words.numel() % 8 == 0 and words.data_ptr() % 8 == 0:
-        words = words.view(torch.int64)
-    parts = _memory.zeros(size, words.numel(), dtype=words.dtype)
-    parts[rank] = words
+    mine = flat.view(torch.uint8)
+    wide = mine.numel() % 8 == 0  # what the ranks agree on without a word: not where a tensor of one of them lies
+    parts = _memory.zeros(size, mine.numel() // 8 if wide else mine.numel(), dtype=torch.int64 if wide else torch.uint8)
+    parts[rank].view(torch.uint8).copy_(mine)
     _ops.all_reduce(parts)
     return torch.cat(list(parts.view(data.dtype).view(size, *data.shape).unbind(0)), dim)
 

@@ -8,9 +8,11 @@ torch.distributed's default store when they join it; vLLM has initialised torch.
 import errno
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
-import torch.distributed as dist
+from torch._C._distributed_c10d import AllreduceOptions, GatherOptions, PrefixStore, _DistributedBackendOptions
+from torch.distributed.distributed_c10d import _get_default_store
 
 from .. import _backend
 from .._errors import Error
@@ -38,7 +40,7 @@ class _Manager:
     name: str
     size: int
     rank: int
-    group: dist.ProcessGroup | None = None
+    group: Any = None  # a c10d backend, as shmrt._backend makes it
 
 
 _managers: list[_Manager] = []  # by handle, as the operators name them
@@ -59,8 +61,8 @@ def _join(handle: int, name: str) -> str:
     manager = _managers[handle]
     if manager.name != name:
         raise Error(f"manager {handle} is that of {manager.name!r}, not of {name!r}", errno.EINVAL)
-    options = dist._DistributedBackendOptions()
-    options.store = dist.PrefixStore(f"shmrt/vllm/{name}", dist.distributed_c10d._get_default_store())
+    options = _DistributedBackendOptions()
+    options.store = PrefixStore(f"shmrt/vllm/{name}", _get_default_store())
     options.group_rank, options.group_size = manager.rank, manager.size
     options.group_id = name
     options.global_ranks_in_group = list(range(manager.size))
@@ -69,7 +71,7 @@ def _join(handle: int, name: str) -> str:
     return f"shmrt: rank {manager.rank} of {manager.size} in {name}"
 
 
-def _group(handle: int) -> dist.ProcessGroup:
+def _group(handle: int) -> Any:
     manager = _managers[handle] if 0 <= handle < len(_managers) else None
     if manager is None or manager.group is None:
         raise Error(f"manager {handle} has not been joined: call join_shm_manager on every rank first", errno.ENOTCONN)
@@ -77,11 +79,11 @@ def _group(handle: int) -> dist.ProcessGroup:
 
 
 def _all_reduce(handle: int, data: torch.Tensor) -> None:
-    _group(handle).allreduce([data], dist.AllreduceOptions()).wait()
+    _group(handle).allreduce([data], AllreduceOptions()).wait()
 
 
 def _gather(handle: int, data: torch.Tensor, outputs: list[torch.Tensor] | None, dst: int) -> None:
-    options = dist.GatherOptions()
+    options = GatherOptions()
     options.rootRank = dst
     lists = [outputs] if outputs is not None and _managers[handle].rank == dst else []
     _group(handle).gather(lists, [data], options).wait()
