@@ -61,7 +61,7 @@ export SHM_BENCH_BUILD=${SHM_BENCH_BUILD:-$root/build/bench}
 python=${SHM_BENCH_PYTHON:-$root/.venv/bin/python}
 
 names=(impi impi-avx2 openmpi openmpi5 mpich mpich5 mpich5-host
-    gloo gloo-unpinned c10d-python deepspeed shmrt-op)
+    gloo gloo-unpinned c10d-python c10d-python-shmrt deepspeed shmrt-op)
 
 # What has to be built for NAME; build/bench/skipped/ has the reason by that name where it could not.
 program_of() {
@@ -70,7 +70,7 @@ program_of() {
     mpich5*) echo mpi-mpich5 ;;
     openmpi | openmpi5 | mpich) echo "mpi-$1" ;;
     deepspeed) echo deepspeed/deepspeed_shm_comm/deepspeed_shm_comm.so ;; # and what gloo needs
-    gloo* | c10d-python | shmrt-op) echo torch/libtorch-peer.so ;;
+    gloo* | c10d-python* | shmrt-op) echo torch/libtorch-peer.so ;;
     esac
 }
 

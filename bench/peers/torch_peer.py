@@ -6,7 +6,8 @@ Usage, as a peer of shm-bench: torch_peer.py KIND, where KIND is one of
 
   gloo            c10d's Gloo, called from C++; each rank and its threads on the rank's CPUs
   gloo-unpinned   the same with all CPUs for every rank
-  c10d-python     torch.distributed's functions, called from Python, as scripts do
+  c10d-python     torch.distributed's functions with Gloo, called from Python, as scripts do
+  c10d-python-shmrt  the same with our backend
   deepspeed       DeepSpeed's own operator, called from C++ through PyTorch's dispatcher
   shmrt-op        our operator of that name, called in the same way
 
@@ -31,7 +32,7 @@ from datetime import timedelta
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("SHM_BENCH_BUILD", os.path.join(HERE, "..", "..", "build", "bench"))
-KINDS = ("gloo", "gloo-unpinned", "c10d-python", "deepspeed", "shmrt-op")
+KINDS = ("gloo", "gloo-unpinned", "c10d-python", "c10d-python-shmrt", "deepspeed", "shmrt-op")
 PR_SET_PDEATHSIG = 1
 ENOTSUP = 95
 
@@ -215,6 +216,7 @@ def describe(kind: str) -> str:
         "gloo": f"Gloo of PyTorch {torch.__version__}: from C++, pinned",
         "gloo-unpinned": f"Gloo of PyTorch {torch.__version__}: from C++, not pinned",
         "c10d-python": f"torch.distributed {torch.__version__} with Gloo: from Python, pinned",
+        "c10d-python-shmrt": f"torch.distributed {torch.__version__} with shmrt: from Python, pinned",
         "deepspeed": f"DeepSpeed's shm operator: from C++, pinned, {threads} OpenMP thread(s)",
         "shmrt-op": f"shmrt's operator: from C++ through PyTorch {torch.__version__}, pinned",
     }[kind]
@@ -238,10 +240,11 @@ def serve(kind: str, rank: int, ranks: int, folder: str) -> int:
 
         shmrt.init(rank, ranks, job=f"shm-bench-op-{os.environ['PEER_PARENT']}")
     else:
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(minutes=2))
+        backend = "shmrt" if kind == "c10d-python-shmrt" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=timedelta(minutes=2))
         group = dist.group.WORLD.group_name.encode()
     setting = describe(kind).encode()
-    if kind == "c10d-python":
+    if kind.startswith("c10d-python"):
         calls = PythonCalls(library, rank)
         ops = Ops(setting, RUN(calls.run), None, None)
         return library.bench_peer_serve(None, rank, ctypes.byref(ops))

@@ -67,7 +67,9 @@ void have_one_openmp_thread()
 } // namespace
 
 struct Alarm::Shared {
-    explicit Shared(int fd) : timer(fd) {}
+    explicit Shared(int fd) : timer(fd)
+    {
+    }
     ~Shared()
     {
         close(timer);
@@ -107,7 +109,9 @@ struct Alarm::Shared {
     std::thread::id thread; /* under mutex */
 };
 
-Alarm::Alarm(const char *name) : name_(name), forks_(fork_count()) {}
+Alarm::Alarm(const char *name) : name_(name), forks_(fork_count())
+{
+}
 
 Alarm::~Alarm()
 {

@@ -81,6 +81,7 @@ ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::broadcast(Tensors &tensors,
 
 void ProcessGroupShmrt::allgather_native(const Call &call, Packed &output, Packed &input)
 {
+    Packed::keep_apart(output, input);
     const void *in = input.load();
     void *out = output.data();
     native(call, [&](shmrt_comm *comm) {
@@ -122,9 +123,8 @@ ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::allgather(TensorLists &outputs, Te
     });
 }
 
-ProcessGroupShmrt::WorkPtr
-ProcessGroupShmrt::_allgather_base(at::Tensor &output, at::Tensor &input,
-                                   const c10d::AllgatherOptions &options)
+ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::_allgather_base(at::Tensor &output, at::Tensor &input,
+                                                              const c10d::AllgatherOptions &options)
 {
     const Call call =
         call_of("_allgather_base", "shmrt:all_gather", OpType::_ALLGATHER_BASE, options);
@@ -144,8 +144,8 @@ ProcessGroupShmrt::WorkPtr
 ProcessGroupShmrt::allgather_coalesced(TensorLists &outputs, Tensors &inputs,
                                        const c10d::AllgatherOptions &options)
 {
-    const Call call = call_of("allgather_coalesced", "shmrt:all_gather",
-                              OpType::ALLGATHER_COALESCED, options);
+    const Call call =
+        call_of("allgather_coalesced", "shmrt:all_gather", OpType::ALLGATHER_COALESCED, options);
     c10d::assertNonEmptyInputTensorList(refusal(call), inputs.size());
     c10d::assertAllgatherCoalescedOutputTensorLists(refusal(call), outputs, inputs.size(), size_);
     check_dense(call, inputs);
@@ -218,8 +218,9 @@ ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::gather(TensorLists &outputs, Tenso
         });
     return submit(call, inputs, outputs, [=, this] {
         Packed from(inputs.front());
-        const void *in = from.load();
         Packed to(rank_ == root ? outputs.front() : Tensors());
+        Packed::keep_apart(from, to);
+        const void *in = from.load();
         void *out = rank_ == root ? to.data() : nullptr;
         native(call, [&](shmrt_comm *comm) {
             return shmrt_gather(comm, in, out, from.bytes(), SHMRT_UINT8, root);
@@ -245,13 +246,15 @@ ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::scatter(Tensors &outputs, TensorLi
         c10d::assertEmptyInputTensorList(refusal(call), inputs);
     }
     if (!comm_)
-        return fall_back(call, elsewhere_, rank_ == root ? inputs.front() : Tensors(), {outputs}, [=](c10d::Backend &engine) mutable {
-            return engine.scatter(outputs, inputs, options);
-        });
+        return fall_back(call, elsewhere_, rank_ == root ? inputs.front() : Tensors(), {outputs},
+                         [=](c10d::Backend &engine) mutable {
+                             return engine.scatter(outputs, inputs, options);
+                         });
     return submit(call, rank_ == root ? inputs.front() : Tensors(), {outputs}, [=, this] {
         Packed from(rank_ == root ? inputs.front() : Tensors());
-        const void *in = rank_ == root ? from.load() : nullptr;
         Packed to(outputs.front());
+        Packed::keep_apart(from, to);
+        const void *in = rank_ == root ? from.load() : nullptr;
         void *out = to.data();
         native(call, [&](shmrt_comm *comm) {
             return shmrt_scatter(comm, in, out, to.bytes(), SHMRT_UINT8, root);
@@ -290,6 +293,7 @@ void ProcessGroupShmrt::alltoall_native(const Call &call, Packed &output,
                                         const std::vector<std::size_t> &out_bytes, Packed &input,
                                         const std::vector<std::size_t> &in_bytes)
 {
+    Packed::keep_apart(output, input);
     const void *in = input.load();
     void *out = output.data();
     native(call, [&](shmrt_comm *comm) {
@@ -328,8 +332,7 @@ ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::alltoall_base(
     check_dense(call, {output, input});
     if (output.scalar_type() != input.scalar_type())
         refuse(call, "output tensor and input tensor must have the same type, got " +
-                         c10::str(output.scalar_type()) + " and " +
-                         c10::str(input.scalar_type()));
+                         c10::str(output.scalar_type()) + " and " + c10::str(input.scalar_type()));
     check_splits(call, output, output_splits);
     check_splits(call, input, input_splits);
     if (!comm_)

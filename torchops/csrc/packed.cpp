@@ -10,6 +10,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
@@ -89,6 +90,22 @@ Packed::Packed(std::vector<at::Tensor> tensors)
         if (is_direct_ && !memory_ && tensor.numel() > 0)
             memory_ = tensor.mutable_data_ptr();
     }
+}
+
+bool Packed::overlaps(const Packed &other) const
+{
+    const auto begin = reinterpret_cast<std::uintptr_t>(memory_);
+    const auto others = reinterpret_cast<std::uintptr_t>(other.memory_);
+    return memory_ && other.memory_ && begin < others + other.bytes_ && others < begin + bytes_;
+}
+
+void Packed::keep_apart(Packed &a, Packed &b)
+{
+    if (!a.is_direct_ || !b.is_direct_ || !a.overlaps(b))
+        return;
+    Packed &smaller = a.bytes_ < b.bytes_ ? a : b;
+    smaller.is_direct_ = false;
+    smaller.memory_ = nullptr;
 }
 
 void *Packed::data()

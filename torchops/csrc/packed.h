@@ -26,7 +26,9 @@ class Packed
 {
   public:
     explicit Packed(std::vector<at::Tensor> tensors);
-    explicit Packed(const at::Tensor &tensor) : Packed(std::vector<at::Tensor>{tensor}) {}
+    explicit Packed(const at::Tensor &tensor) : Packed(std::vector<at::Tensor>{tensor})
+    {
+    }
 
     std::size_t bytes() const
     {
@@ -37,8 +39,15 @@ class Packed
     void *load();
     /** The tensors get the values in data(). */
     void store();
+    /**
+     * Before data() and load(): where the two share memory, the smaller one gets a buffer. Callers
+     * in place are usual: FSDP's all-gather has its input in the middle of its output.
+     */
+    static void keep_apart(Packed &a, Packed &b);
 
   private:
+    bool overlaps(const Packed &other) const;
+
     std::vector<at::Tensor> tensors_;
     std::size_t bytes_ = 0;
     void *memory_ = nullptr;

@@ -26,6 +26,17 @@ namespace
 
 using std::chrono::milliseconds;
 
+/* Null where there is none of this name. */
+std::shared_ptr<Group> registered_group(const std::string &name)
+{
+    try {
+        const Background failures;
+        return find_group(name);
+    } catch (const Failure &) {
+        return nullptr;
+    }
+}
+
 std::string seconds_text(milliseconds timeout)
 {
     char text[32];
@@ -60,12 +71,23 @@ ProcessGroupShmrt::~ProcessGroupShmrt()
     leave("its process group was freed");
 }
 
+/* The same on all ranks, and on no others. */
+std::string ProcessGroupShmrt::common_key()
+{
+    std::string key = random_key();
+    key.resize(32, '0');
+    comm_->call("init_process_group", [&](shmrt_comm *comm) {
+        return shmrt_broadcast(comm, key.data(), key.size(), SHMRT_UINT8, 0);
+    });
+    return key;
+}
+
 void ProcessGroupShmrt::meet()
 {
     const std::int64_t attempt =
         params_.store->add("shmrt/made by rank " + std::to_string(rank_), 1);
-    store_ = c10::make_intrusive<c10d::PrefixStore>("shmrt/" + std::to_string(attempt),
-                                                    params_.store);
+    store_ =
+        c10::make_intrusive<c10d::PrefixStore>("shmrt/" + std::to_string(attempt), params_.store);
     const std::string timeout = seconds_text(params_.timeout);
     GroupParams group;
     group.rank = rank_;
@@ -75,13 +97,21 @@ void ProcessGroupShmrt::meet()
     group.engine = params_.engine;
     group.settings = {"timeout=" + timeout, "rendezvous_timeout=" + timeout};
     group_ = Group::create(group);
+    register_group(params_.name, group_);
     if (group_->is_local()) {
         comm_ = group_->comm();
+        p2p_ = std::make_shared<PointToPoint>(
+            Comm::create({rank_,
+                          size_,
+                          common_key(),
+                          "p2p",
+                          {"segment=1M", "pool=0", "tune=off", "lanes=1", "timeout=" + timeout,
+                           "rendezvous_timeout=" + timeout}}));
         return;
     }
     elsewhere_ = group_->off().empty() ? "c10d: ranks on several machines" : group_->off();
-    engine_for(call_of("init_process_group", "shmrt:init", c10d::OpType::UNKNOWN,
-                       c10d::BarrierOptions()));
+    engine_for(
+        call_of("init_process_group", "shmrt:init", c10d::OpType::UNKNOWN, c10d::BarrierOptions()));
 }
 
 void ProcessGroupShmrt::check_process() const
@@ -146,6 +176,8 @@ void ProcessGroupShmrt::abort()
     const Released released;
     const std::string reason = "rank " + std::to_string(rank_) + " has aborted the process group";
     group_->abort(reason);
+    if (p2p_)
+        p2p_->abort(reason.c_str());
     queue_->close(ECONNABORTED, reason);
     const std::lock_guard lock(engine_lock_);
     if (engine_)
@@ -165,7 +197,11 @@ void ProcessGroupShmrt::leave(const std::string &reason)
 {
     if (forks_ != fork_count() || is_closed_.exchange(true))
         return;
+    if (registered_group(params_.name) == group_)
+        unregister_group(params_.name);
     queue_->close(ENOTCONN, reason);
+    if (p2p_)
+        p2p_->close(ENOTCONN, reason);
     if (comm_)
         comm_->close(reason.c_str());
     else
@@ -214,8 +250,11 @@ ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::submit(const Call &call, const Ten
 {
     check_process();
     const WorkInfo info{rank_, call.type, call.title, ++sequence_};
+    /* The group lives until its last work has run, on whichever thread. */
+    auto kept = [self = c10::intrusive_ptr<ProcessGroupShmrt>::unsafe_reclaim_from_nonowning(this),
+                 run = std::move(run)] { run(); };
     auto work =
-        c10::make_intrusive<QueuedWork>(queue_, info, inputs, std::move(outputs), std::move(run));
+        c10::make_intrusive<QueuedWork>(queue_, info, inputs, std::move(outputs), std::move(kept));
     if (call.is_async) {
         queue_->start(work);
         return work;
@@ -248,8 +287,8 @@ void ProcessGroupShmrt::count_fallback(const Call &call, const std::string &reas
         is_first = counts_->fallbacks[reason]++ == 0;
     }
     if (is_first && rank_ == 0)
-        host().log(SHMRT_LOG_INFO, (std::string(call.name) + " of process group \"" +
-                                    params_.name + "\" goes to another engine: " + reason)
+        host().log(SHMRT_LOG_INFO, (std::string(call.name) + " of process group \"" + params_.name +
+                                    "\" goes to another engine: " + reason)
                                        .c_str());
 }
 

@@ -5,6 +5,7 @@
 #include "comm.h"
 #include "group.h"
 #include "host.h"
+#include "p2p.h"
 #include "packed.h"
 #include "queue.h"
 
@@ -97,7 +98,9 @@ class ProcessGroupShmrt final : public c10d::Backend
     c10::intrusive_ptr<c10d::Backend>
     split(const c10::intrusive_ptr<c10d::Store> &store, const std::vector<int> &ranks,
           const c10::intrusive_ptr<c10d::Backend::Options> &options) override;
-    void setSequenceNumberForGroup() override {}
+    void setSequenceNumberForGroup() override
+    {
+    }
     std::uint64_t getSequenceNumberForGroup() override;
     c10d::ErrorType getError() override;
 
@@ -139,6 +142,9 @@ class ProcessGroupShmrt final : public c10d::Backend
     WorkPtr alltoall(Tensors &outputs, Tensors &inputs,
                      const c10d::AllToAllOptions &options) override;
     WorkPtr barrier(const c10d::BarrierOptions &options) override;
+    WorkPtr send(Tensors &tensors, int peer, int tag) override;
+    WorkPtr recv(Tensors &tensors, int peer, int tag) override;
+    WorkPtr recvAnysource(Tensors &tensors, int tag) override;
     void monitoredBarrier(const c10d::BarrierOptions &options, bool wait_all_ranks) override;
 
     const std::shared_ptr<ProcessGroupCounts> &counts() const
@@ -210,15 +216,20 @@ class ProcessGroupShmrt final : public c10d::Backend
     {
         const c10::intrusive_ptr<c10d::Backend> engine = engine_for(call);
         count_fallback(call, reason);
-        return submit(call, inputs, std::move(outputs), [this, engine, run, call]() mutable {
-            run_elsewhere(call, run(*engine));
-        });
+        return submit(call, inputs, std::move(outputs),
+                      [this, engine, run, call]() mutable { run_elsewhere(call, run(*engine)); });
     }
     c10::intrusive_ptr<c10d::Backend> engine_for(const Call &call);
     void count_fallback(const Call &call, const std::string &reason);
     void run_elsewhere(const Call &call, const WorkPtr &work);
 
+    const at::Tensor &message_tensor(const Call &call, const Tensors &tensors, int tag) const;
+    void check_peer(const Call &call, int peer) const;
+    c10::intrusive_ptr<MessageWork> message(const Call &call, const at::Tensor &tensor, int peer,
+                                            int tag);
+
     void meet();
+    std::string common_key();
     void check_process() const;
 
     const ProcessGroupParams params_;
@@ -229,6 +240,7 @@ class ProcessGroupShmrt final : public c10d::Backend
     std::shared_ptr<Comm> comm_; /* of the whole group; null where that is not on one machine */
     std::string elsewhere_;      /* why it is null */
     std::shared_ptr<WorkQueue> queue_;
+    std::shared_ptr<PointToPoint> p2p_; /* as comm_ */
     const std::shared_ptr<ProcessGroupCounts> counts_ = std::make_shared<ProcessGroupCounts>();
     std::atomic<std::uint64_t> sequence_{0};
     std::atomic<c10d::ErrorType> error_{c10d::ErrorType::SUCCESS};

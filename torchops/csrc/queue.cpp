@@ -30,9 +30,10 @@ constexpr std::chrono::milliseconds SIGNALS = std::chrono::milliseconds(200);
 
 } // namespace
 
-WorkQueue::WorkQueue(std::function<void()> interrupted)
-    : interrupted_(std::move(interrupted)), alarm_("shmrt-works")
+WorkQueue::WorkQueue(std::function<void()> interrupted) : interrupted_(std::move(interrupted))
 {
+    for (Server &server : servers_)
+        server.alarm = std::make_unique<Alarm>("shmrt-works");
 }
 
 bool WorkQueue::is_own_thread()
@@ -40,20 +41,59 @@ bool WorkQueue::is_own_thread()
     return Alarm::is_own_thread();
 }
 
+/* The first whose thread is not in a callback; when all are, the last one has to come back. */
+WorkQueue::Server &WorkQueue::free_server()
+{
+    for (Server &server : servers_)
+        if (!server.is_in_callback)
+            return server;
+    return servers_.back();
+}
+
 /* The thread may be the last to hold the queue. */
 void WorkQueue::ring_in(std::chrono::nanoseconds delay)
 {
-    alarm_.set(delay, [weak = weak_from_this()] {
+    Server &server = free_server();
+    const auto which = static_cast<std::size_t>(&server - servers_.data());
+    server.alarm->set(delay, [weak = weak_from_this(), which] {
         if (const std::shared_ptr<WorkQueue> queue = weak.lock())
-            queue->serve();
+            queue->serve(which);
     });
 }
 
-void WorkQueue::serve()
+void WorkQueue::serve(std::size_t which)
 {
     Lock lock(mutex_);
+    servers_[which].thread = std::this_thread::get_id();
     while (may_run())
         run_next(lock);
+}
+
+/* That of the calling thread; null where it is not one of this queue's. */
+WorkQueue::Server *WorkQueue::own_server()
+{
+    for (Server &server : servers_)
+        if (server.thread == std::this_thread::get_id())
+            return &server;
+    return nullptr;
+}
+
+/* Let callbacks run, while others may run works. */
+void WorkQueue::publish(Lock &lock, const Item &work)
+{
+    Server *own = nullptr;
+    if (work->has_future()) {
+        own = own_server();
+        if (own)
+            own->is_in_callback = true;
+        if (may_run())
+            ring_in(DELAY);
+    }
+    lock.unlock();
+    work->publish();
+    lock.lock();
+    if (own)
+        own->is_in_callback = false;
 }
 
 void WorkQueue::run_next(Lock &lock)
@@ -75,9 +115,7 @@ void WorkQueue::run_with_turn(Lock &lock, const Item &work)
     runner_ = {};
     if (waiting_)
         changed_.notify_all();
-    lock.unlock();
-    work->publish();
-    lock.lock();
+    publish(lock, work);
     if (waiting_)
         changed_.notify_all();
 }
@@ -85,10 +123,10 @@ void WorkQueue::run_with_turn(Lock &lock, const Item &work)
 /* The calling thread will not run what is pending. */
 void WorkQueue::leave()
 {
-    if (may_run() && !alarm_.is_set())
+    if (may_run() && !free_server().alarm->is_set())
         ring_in(DELAY);
     else if (pending_.empty())
-        alarm_.clear();
+        free_server().alarm->clear();
 }
 
 void WorkQueue::check(const Lock &)
@@ -118,7 +156,7 @@ void WorkQueue::start(const Item &work)
     const Lock lock(mutex_);
     check(lock);
     pending_.push_back(work);
-    if (!running_ && !alarm_.is_set())
+    if (!running_ && !free_server().alarm->is_set())
         ring_in(DELAY);
 }
 
@@ -203,9 +241,11 @@ void WorkQueue::stop()
 {
     {
         const Lock lock(mutex_);
-        alarm_.stop();
+        for (Server &server : servers_)
+            server.alarm->stop();
     }
-    alarm_.join();
+    for (Server &server : servers_)
+        server.alarm->join();
 }
 
 } // namespace shmrt

@@ -5,6 +5,7 @@
 #include "alarm.h"
 #include "work.h"
 
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -24,7 +25,8 @@ namespace shmrt
  * At most one thread at a time runs works; it has the turn. Who waits for a work takes the turn if
  * it is free, and runs the queue up to its own: a collective that is waited for at once costs no
  * change of threads. For works that nobody waits for there is the queue's own thread, which is
- * started by the first of them, looks after some microseconds, and opens no OpenMP region.
+ * started by the first of them, looks after some microseconds, and opens no OpenMP region. While it
+ * is in a future's callback, which may wait for another work, a second one takes its place.
  *
  * Invariant, outside of mutex_: where works are pending and nobody has the turn, the alarm is set
  * or a waiter is awake.
@@ -46,7 +48,8 @@ class WorkQueue : public std::enable_shared_from_this<WorkQueue>
 
     /** Run all that is pending, and wait for what is running. */
     void drain();
-    /** Fail all that is pending, and every new work, with @code and @reason. The first one stays. */
+    /** Fail all that is pending, and every new work, with @code and @reason. The first one stays.
+     */
     void close(int code, const std::string &reason);
     /** End the thread, and wait for it, unless it is the calling one. To be closed before. */
     void stop();
@@ -61,8 +64,17 @@ class WorkQueue : public std::enable_shared_from_this<WorkQueue>
     {
         return !running_ && !pending_.empty();
     }
+    /* A thread of the queue's. */
+    struct Server {
+        std::unique_ptr<Alarm> alarm;
+        std::thread::id thread;
+        bool is_in_callback = false; /* of a future, which may wait for a work that is pending */
+    };
     void ring_in(std::chrono::nanoseconds delay);
-    void serve();
+    Server &free_server();
+    Server *own_server();
+    void serve(std::size_t which);
+    void publish(Lock &lock, const Item &work);
     void run_next(Lock &lock);
     void run_with_turn(Lock &lock, const Item &work);
     void leave();
@@ -78,7 +90,8 @@ class WorkQueue : public std::enable_shared_from_this<WorkQueue>
     int waiting_ = 0; /* threads in changed_ */
     std::exception_ptr closed_;
     const std::function<void()> interrupted_;
-    Alarm alarm_;
+    /* The first one serves; the next ones while those before are in callbacks. */
+    std::array<Server, 3> servers_;
 };
 
 } // namespace shmrt

@@ -118,6 +118,8 @@ ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::allreduce(Tensors &tensors,
     c10d::assertTypeAndSizesMatch(refusal(call), tensors);
     const bool is_sparse = tensors.front().layout() != at::kStrided;
     const char *reason = is_sparse ? SPARSE : SEVERAL;
+    if (is_sparse && static_cast<ReduceOp::RedOpType>(options.reduceOp) != ReduceOp::SUM)
+        refuse(call, "unsupported reduction operation for sparse tensors: they are only summed");
     if (!is_sparse)
         check_dense(call, tensors);
     const auto how = is_sparse || tensors.size() > 1
@@ -143,13 +145,13 @@ ProcessGroupShmrt::WorkPtr
 ProcessGroupShmrt::allreduce_coalesced(Tensors &tensors,
                                        const c10d::AllreduceCoalescedOptions &options)
 {
-    const Call call = call_of("allreduce_coalesced", "shmrt:all_reduce",
-                              OpType::ALLREDUCE_COALESCED, options);
+    const Call call =
+        call_of("allreduce_coalesced", "shmrt:all_reduce", OpType::ALLREDUCE_COALESCED, options);
     c10d::assertNonEmpty(refusal(call), tensors);
+    c10d::assertLayoutMatch(refusal(call), tensors);
     for (const at::Tensor &tensor : tensors)
         if (!tensor.options().type_equal(tensors.front().options()))
             refuse(call, "tensors must all have the same type");
-    c10d::assertLayoutMatch(refusal(call), tensors);
     check_dense(call, tensors);
     const char *reason = nullptr;
     const auto how = Reduction::of(options.reduceOp, tensors.front(), &reason);
@@ -196,6 +198,7 @@ void ProcessGroupShmrt::reduce_scatter_native(const Call &call, Packed &output, 
                                               const Reduction &how,
                                               const std::vector<std::size_t> &counts)
 {
+    Packed::keep_apart(output, input);
     const void *in = input.load();
     void *out = output.data();
     native(call, [&](shmrt_comm *comm) {

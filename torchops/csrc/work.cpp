@@ -83,13 +83,16 @@ std::exception_ptr GroupWork::exception() const
 std::vector<at::Tensor> GroupWork::result()
 {
     if (!isCompleted())
-        throw_error(EINVAL, "Work needs to be completed before calling result(): call wait() first");
+        throw_error(EINVAL,
+                    "Work needs to be completed before calling result(): call wait() first");
     if (outputs_.size() > 1)
         throw_error(EINVAL, "result() has no list of lists of tensors: use get_future().value()");
     return outputs_.empty() ? std::vector<at::Tensor>() : outputs_.front();
 }
 
-void GroupWork::synchronize() {}
+void GroupWork::synchronize()
+{
+}
 
 std::uint64_t GroupWork::getSequencenumber() const
 {
@@ -117,6 +120,12 @@ void GroupWork::complete(Future &future)
         future.setErrorIfNeeded(error);
     else
         future.markCompleted(future_value(outputs_));
+}
+
+bool GroupWork::has_future() const
+{
+    const std::lock_guard lock(state_);
+    return future_.defined();
 }
 
 void GroupWork::settle(std::exception_ptr error)

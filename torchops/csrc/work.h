@@ -55,6 +55,8 @@ class GroupWork : public c10d::Work
     {
         return published_.load(std::memory_order_acquire);
     }
+    /** Has anybody asked for the future? Then publish() may call back. */
+    bool has_future() const;
     void settle(std::exception_ptr error);
     void publish();
     /** Throw what went wrong, if anything did. */

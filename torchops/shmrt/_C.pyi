@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -42,3 +43,19 @@ def stats() -> dict[str, Any]: ...
 def facts() -> dict[str, Any]: ...
 def options() -> str: ...
 def version() -> str: ...
+
+class GroupHandle:
+    def is_alive(self) -> bool: ...
+    def leave(self) -> None: ...
+    def counts(self) -> tuple[dict[str, int], dict[str, int]]: ...
+
+def make_process_group(
+    store: dist.Store,
+    rank: int,
+    size: int,
+    timeout: timedelta,
+    name: str,
+    global_ranks: list[int],
+    engine: Callable[..., dist.Backend | None],
+    /,
+) -> tuple[dist.Backend, GroupHandle]: ...

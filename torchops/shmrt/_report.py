@@ -5,7 +5,8 @@ import os
 import socket
 from typing import Any
 
-from . import _C
+from . import _C, _backend
+from ._errors import Error
 from ._fused import fusions
 
 
@@ -32,9 +33,17 @@ def stats() -> dict[str, Any]:
                       so far, used by tensors now, their peak; and how often it refused one
     traffic:          three lists by rank: groups, the number of each rank's group (see SHMRT_GROUPS);
                       read_from and written_to, bytes of each other rank's memory that this one moved
+    c10d:             operations of process groups of the backend shmrt: native, by kind, and fallback, by
+                      reason, those that another engine did
     fusions:          in graphs compiled by this process: all-reduces with a norm that became one operator
     """
-    return _C.stats() | {"fusions": fusions()}
+    try:
+        own = _C.stats()
+    except Error:  # no init(): there may be process groups all the same
+        if not _backend.has_made_groups():
+            raise
+        own = {}
+    return own | {"c10d": _backend.counts(), "fusions": fusions()}
 
 
 def report() -> Report:

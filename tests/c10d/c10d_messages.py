@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In a rank: sends and receives."""
+
+import time
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from c10d_collectives import MOVED, equal, layouts, moved_term
+from c10d_group import raises, rank_and_size
+
+SIZES = (0, 1, 200, 60, 240, 241, 5000, 300_000)  # bytes: in the head of a message, at its edge, and beyond
+
+
+def check_values() -> None:
+    rank, size = rank_and_size()
+    to, source = (rank + 1) % size, (rank - 1) % size
+    for dtype in MOVED:
+        for shape in [(7,), (), (0, 3), (200, 30)]:
+            for x, out in zip(
+                layouts(moved_term(rank, shape, dtype)), layouts(moved_term(99, shape, dtype)), strict=True
+            ):
+                works = [dist.irecv(out, source), dist.isend(x, to)]
+                for work in works:
+                    work.wait()
+                assert equal(out, moved_term(source, shape, dtype)), (dtype, shape)
+
+
+def check_all_at_once() -> None:
+    """Every rank sends to and receives from every other one, long and short, all under way together."""
+    rank, size = rank_and_size()
+    others = [r for r in range(size) if r != rank]
+    outs = {(r, n): torch.empty(n, dtype=torch.uint8) for r in others for n in SIZES}
+    ops = []
+    for r in others:
+        for n in SIZES:
+            ops.append(dist.P2POp(dist.isend, torch.full((n,), 10 * rank + n % 7, dtype=torch.uint8), r))
+            ops.append(dist.P2POp(dist.irecv, outs[r, n], r))
+    for work in dist.batch_isend_irecv(ops):
+        work.wait()
+    for (r, n), out in outs.items():
+        assert (out == 10 * r + n % 7).all(), (r, n)
+
+
+def check_tags() -> None:
+    """Receives in another order than the sends, long messages too: the tag decides."""
+    rank, _ = rank_and_size()
+    n = 100_000
+    if rank == 0:
+        works = [dist.isend(torch.full((n,), float(tag)), 1, tag=tag) for tag in (5, 3, 4)]
+        for work in works:
+            work.wait()
+    elif rank == 1:
+        for tag in (4, 5, 3):
+            out = torch.empty(n)
+            dist.recv(out, 0, tag=tag)
+            assert (out == tag).all()
+
+
+def check_any_source() -> None:
+    rank, size = rank_and_size()
+    for _ in range(3):
+        if rank == 0:
+            seen = []
+            for _ in range(size - 1):
+                out = torch.empty(400)
+                source = dist.recv(out)
+                assert out[0].item() == source
+                seen.append(source)
+            assert sorted(seen) == list(range(1, size))
+        else:
+            dist.send(torch.full((400,), float(rank)), 0)
+        dist.barrier()
+
+
+def check_progress_without_waiting() -> None:
+    """A long isend goes on while its rank is in a collective."""
+    rank, _ = rank_and_size()
+    if rank == 0:
+        x = torch.ones(1 << 20)
+        work = dist.isend(x, 1)
+        dist.barrier()
+        work.wait()
+    else:
+        if rank == 1:
+            out = torch.zeros(1 << 20)
+            dist.recv(out, 0)
+            assert out.sum().item() == 1 << 20
+        dist.barrier()
+
+
+def check_refusals() -> None:
+    rank, size = rank_and_size()
+    group = dist.group.WORLD._get_backend(torch.device("cpu"))
+    x = torch.ones(2)
+    raises(RuntimeError, "is this very rank", group.send, [x], rank, 0)
+    raises(RuntimeError, "is not from 0 to", group.recv, [x], size, 0)
+    raises(RuntimeError, "nonnegative", group.send, [x], (rank + 1) % size, -1)
+    raises(RuntimeError, "single tensor", group.recv, [x, x], (rank + 1) % size, 0)
+    dist.barrier()
+    if rank == 0:
+        dist.send(torch.ones(3), 1)
+        dist.send(torch.ones(4), 1)
+    elif rank == 1:
+        raises(RuntimeError, "12 bytes", dist.recv, torch.ones(4), 0)
+        out = torch.zeros(4)
+        dist.recv(out, 0)  # what comes next is not lost
+        assert out.sum().item() == 4
+
+
+def check_receive_timeout() -> None:
+    """A receive that nothing comes for ends at the group's timeout, and the group works on."""
+    rank, size = rank_and_size()
+    group = dist.new_group(list(range(size)), timeout=timedelta(seconds=1))
+    if rank == 0:
+        start = time.monotonic()
+        raises(RuntimeError, "Timed out waiting 1000ms for rank 1", dist.recv, torch.ones(1), 1, group)
+        assert time.monotonic() - start > 0.9
+        work = dist.irecv(torch.ones(1), 1, group)
+        raises(RuntimeError, "Timed out waiting 50ms", work.wait, timedelta(milliseconds=50))
+        raises(RuntimeError, "Timed out waiting 1000ms", work.wait)
+    dist.barrier()
+    if rank == 0:
+        dist.send(torch.ones(1), 1, group)
+    elif rank == 1:
+        dist.recv(torch.ones(1), 0, group)
+    dist.barrier()
+    dist.destroy_process_group(group)
+
+
+def send_and_leave() -> None:
+    """What was sent is there also when the sender has left."""
+    rank, size = rank_and_size()
+    store = dist.distributed_c10d._get_default_store()
+    group = dist.new_group(list(range(size)))
+    if rank == 0:
+        for n in (3, 1000):
+            dist.send(torch.full((n,), 7.0), 1, group)
+    else:
+        store.wait(["gone"])
+        for n in (3, 1000):
+            out = torch.zeros(n)
+            dist.recv(out, 0, group)
+            assert (out == 7).all()
+        raises(RuntimeError, "rank 0", dist.recv, torch.zeros(3), 0, group)
+    dist.destroy_process_group(group)
+    if rank == 0:
+        store.set("gone", "1")
+    dist.barrier()
+    if rank == 0:
+        store.delete_key("gone")
