@@ -200,7 +200,7 @@ class ProcessGroupShmrt final : public c10d::Backend
     }
     void prepare(const Call &call);
     [[noreturn]] void fail(const Call &call, const Failure &failure);
-    void allreduce_native(const Call &call, const at::Tensor &tensor, const Reduction &how);
+    void allreduce_native(const Call &call, Packed packed, const Reduction &how);
     void allgather_native(const Call &call, Packed &output, Packed &input);
     void alltoall_native(const Call &call, Packed &output,
                          const std::vector<std::size_t> &out_bytes, Packed &input,

@@ -98,6 +98,13 @@ void bind_process_group(py::module_ &module)
         .def("is_alive", &Handle::is_alive)
         .def("leave", &Handle::leave)
         .def("counts", &Handle::counts);
+    /* Its base is known to pybind11 from here on. What a group gives back is then of this class. */
+    py::module_::import("torch.distributed");
+    py::class_<ProcessGroupShmrt, c10d::Backend, c10::intrusive_ptr<ProcessGroupShmrt>>(
+        module, "ProcessGroupShmrt")
+        .def_property_readonly("options", &ProcessGroupShmrt::getBackendOptions)
+        .def("_set_default_timeout", &ProcessGroupShmrt::setTimeout, py::arg("timeout"),
+             py::call_guard<py::gil_scoped_release>());
     module.def("make_process_group", &make_process_group);
 }
 

@@ -98,10 +98,8 @@ std::optional<Reduction> Reduction::of(const ReduceOp &op, const at::Tensor &ten
     return std::nullopt;
 }
 
-void ProcessGroupShmrt::allreduce_native(const Call &call, const at::Tensor &tensor,
-                                         const Reduction &how)
+void ProcessGroupShmrt::allreduce_native(const Call &call, Packed packed, const Reduction &how)
 {
-    Packed packed(tensor);
     void *data = packed.load();
     guarded(call, [&] {
         group_->allreduce(data, data, how.count(packed), how.dtype, how.op, call.name);
@@ -122,12 +120,14 @@ ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::allreduce(Tensors &tensors,
         refuse(call, "unsupported reduction operation for sparse tensors: they are only summed");
     if (!is_sparse)
         check_dense(call, tensors);
+    else if (options.reduceOp != ReduceOp::SUM)
+        refuse(call, "unsupported reduction operation: sparse tensors can only be summed");
     const auto how = is_sparse || tensors.size() > 1
                          ? std::nullopt
                          : Reduction::of(options.reduceOp, tensors.front(), &reason);
     if (how)
         return submit(call, tensors, {tensors}, [this, call, tensor = tensors.front(), how = *how] {
-            allreduce_native(call, tensor, how);
+            allreduce_native(call, Packed(tensor), how);
         });
     return fall_back(call, reason, tensors, {tensors},
                      [tensors, options](c10d::Backend &engine) mutable {
@@ -156,9 +156,9 @@ ProcessGroupShmrt::allreduce_coalesced(Tensors &tensors,
     const char *reason = nullptr;
     const auto how = Reduction::of(options.reduceOp, tensors.front(), &reason);
     if (how)
+        /* In one go: a tensor may be in the list twice, and is then to be reduced once. */
         return submit(call, tensors, {tensors}, [this, call, tensors, how = *how] {
-            for (const at::Tensor &tensor : tensors)
-                allreduce_native(call, tensor, how);
+            allreduce_native(call, Packed(tensors), how);
         });
     return fall_back(call, reason, tensors, {tensors},
                      [tensors, options](c10d::Backend &engine) mutable {
