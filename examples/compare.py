@@ -3,10 +3,12 @@
 
     python examples/compare.py -n 2 decoder --size 160m --layers 4
     python examples/compare.py -n 2 infer --repeat 2
+    python examples/compare.py --engines shmrt,gloo,alone generate --size 160m
 
-What follows the model's name goes to decoder.py or infer.py as it is. Each engine's ranks are
+What follows the model's name goes to decoder.py, generate.py or infer.py as it is. Each engine's ranks are
 started anew for each round, pinned the same by shm-launch: A B C, A B C, ... so that a machine that
-grows slower does so for all. The figures are medians over the rounds. An engine that cannot run
+grows slower does so for all. "alone" is one rank with the threads of all: what is there without
+tensor parallelism. The figures are medians over the rounds. An engine that cannot run
 here is left out, with its reason. Ends with 1 when a job failed, with 2 when nothing could run.
 """
 
@@ -24,7 +26,8 @@ from pathlib import Path
 from runner import positive
 
 EXAMPLES = Path(__file__).parent
-ENGINES = ("shmrt", "gloo", "deepspeed")
+DEFAULT = ("shmrt", "gloo", "deepspeed")
+ENGINES = (*DEFAULT, "alone")
 PEERS = ENGINES[1:]
 FIGURES = ("tokens_per_s", "token_ms_median", "token_ms_p99", "share", "late_share", "moving_share")
 
@@ -42,14 +45,13 @@ def parse_arguments(argv):
         prog="compare.py", description="The same model with each all-reduce, in turns."
     )
     parser.add_argument("-n", "--ranks", type=positive, default=2, metavar="N", help="ranks (2)")
-    parser.add_argument(
-        "--engines", type=engines, default=list(ENGINES), metavar="A,B", help=f"of {', '.join(ENGINES)} (all)"
-    )
+    names = f"of {', '.join(ENGINES)} (all but alone)"
+    parser.add_argument("--engines", type=engines, default=list(DEFAULT), metavar="A,B", help=names)
     parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="runs of each engine (3)")
     parser.add_argument("--timeout", type=positive, default=600, metavar="S", help="seconds a run may take (600)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of all runs there too")
-    parser.add_argument("model", choices=("decoder", "infer"))
-    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="arguments of decoder.py or infer.py")
+    parser.add_argument("model", choices=("decoder", "generate", "infer"))
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="arguments of the model's program")
     return parser.parse_args(argv)
 
 
@@ -68,8 +70,10 @@ def launcher():
 
 
 def command(args, engine, results):
-    words = [launcher(), "-n", str(args.ranks), sys.executable, str(EXAMPLES / f"{args.model}.py"), *args.rest]
-    words += ["--backend", engine, "--json", str(results)]
+    # shm-launch gives one rank all the cores that several would share, and a thread for each.
+    ranks = 1 if engine == "alone" else args.ranks
+    words = [launcher(), "-n", str(ranks), sys.executable, str(EXAMPLES / f"{args.model}.py"), *args.rest]
+    words += ["--backend", "shmrt" if engine == "alone" else engine, "--json", str(results)]
     # The decoder always does it; infer.py would take shmrt's own counters.
     return [*words, "--stopwatch"] if args.model == "infer" else words
 

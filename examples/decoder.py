@@ -36,6 +36,11 @@ def parse_arguments(argv):
         prog="decoder.py", description="Tokens per second of a tensor-parallel decoder with random weights."
     )
     add_engine_arguments(parser)
+    add_model_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def add_model_arguments(parser):
     parser.add_argument("--size", choices=sorted(PRESETS), default="tiny", help="the numbers that follow (tiny)")
     for name in NUMBERS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=positive, metavar="N", help="instead of the size's")
@@ -44,7 +49,6 @@ def parse_arguments(argv):
     parser.add_argument(
         "--new-tokens", type=positive, default=32, metavar="N", help="tokens to choose after the first (32)"
     )
-    return parser.parse_args(argv)
 
 
 def read_shape(args, size):
@@ -142,29 +146,34 @@ class Job:
         }
 
     def compare(self, steps):
-        """How far these steps are from the unsharded model, which reads the prompt and all chosen
-        tokens at once, without a cache. Each rank compares the logits it has."""
+        """How far these steps are from the unsharded model. Each rank compares the logits it has."""
         import torch
-        from tp_llama import build
 
-        first = self.args.prompt
         chosen = torch.cat([tokens for tokens, _, _ in steps], dim=1)
-        text = torch.cat((self.prompt, chosen[:, :-1]), dim=1)
         mine = torch.stack([logits for _, logits, _ in steps], dim=1)
-        start = self.decoder.head.first
-        part = slice(start, start + mine.shape[-1])
-        whole = build(self.shape, self.positions, SEED)
-        exact = whole(text, use_cache=False).logits[:, first - 1 :]
-        rounded = exact
-        if self.args.dtype != "fp32":
-            rounded = whole.to(self.dtype)(text, use_cache=False).logits[:, first - 1 :].float()
-        best = exact.max(-1).values
-        return {
-            "off": (mine - exact[..., part]).abs().max().item(),
-            "whole_off": (rounded - exact).abs().max().item(),
-            "behind": (best - exact.gather(2, chosen.unsqueeze(-1)).squeeze(-1)).flatten().tolist(),
-            "spread": exact.std().item(),
-        }
+        return distances(self.args, self.shape, self.prompt, chosen, mine, self.decoder.head.first)
+
+
+def distances(args, shape, prompt, chosen, mine, start):
+    """How far the tokens chosen, and the logits of the vocabulary from `start` on, are from what the
+    unsharded model says, which reads the prompt and all chosen tokens at once, without a cache."""
+    import torch
+    from tp_llama import build
+
+    text = torch.cat((prompt, chosen[:, :-1]), dim=1)
+    part = slice(start, start + mine.shape[-1])
+    whole = build(shape, args.prompt + args.new_tokens, SEED)
+    exact = whole(text, use_cache=False).logits[:, args.prompt - 1 :]
+    rounded = exact
+    if args.dtype != "fp32":
+        rounded = whole.to(torch.bfloat16)(text, use_cache=False).logits[:, args.prompt - 1 :].float()
+    best = exact.max(-1).values
+    return {
+        "off": (mine - exact[..., part]).abs().max().item(),
+        "whole_off": (rounded - exact).abs().max().item(),
+        "behind": (best - exact.gather(2, chosen.unsqueeze(-1)).squeeze(-1)).flatten().tolist(),
+        "spread": exact.std().item(),
+    }
 
 
 def counters_of(counted, times):

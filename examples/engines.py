@@ -78,6 +78,15 @@ class Stopwatch:
 
         return watched
 
+    def as_operator_in_place(self):
+        """The same where the all-reduce works in place."""
+
+        @torch.library.custom_op("examples::watched_all_reduce_", mutates_args=("x",))
+        def watched(x: torch.Tensor) -> None:
+            self(x)
+
+        return watched
+
     def reset(self):
         """What was noted since the last reset; begins anew."""
         notes = {"entered": self.entered, "left": self.left, "bytes": self.bytes}
@@ -162,6 +171,7 @@ class GlooEngine:
     """torch.distributed over TCP; in a graph, its functional collective."""
 
     name = "gloo"
+    backend = "gloo"
     buffer_note = "none: TCP"
 
     # Seen with PyTorch 2.13: after a functional collective the group outlives its destruction, and
@@ -183,12 +193,15 @@ class GlooEngine:
 
     def _start(self):
         store = self._dist.HashStore() if self.size == 1 else None
-        self._dist.init_process_group("gloo", rank=self.rank, world_size=self.size, store=store)
+        self._dist.init_process_group(self.backend, rank=self.rank, world_size=self.size, store=store)
 
     def all_reduce(self, x):
         from torch.distributed import _functional_collectives as functional
 
         return functional.wait_tensor(functional.all_reduce(x, "sum", self._dist.group.WORLD))
+
+    def reduce_in_place(self, x):
+        self._dist.all_reduce(x)
 
     def share(self, fact):
         facts = [None] * self.size
@@ -230,6 +243,7 @@ class DeepSpeedEngine(GlooEngine):
 
             ShareMemCommBuilder().load().initialize(self.size, self.rank)
         self.all_reduce = torch.ops.deepspeed.inference_all_reduce
+        self.reduce_in_place = torch.ops.deepspeed.inference_all_reduce_
         # DeepSpeed never unlinks its segments. Once all ranks have opened them, nobody needs a name.
         self.barrier()
         self._unlink_segment()
@@ -241,4 +255,23 @@ class DeepSpeedEngine(GlooEngine):
         (Path("/dev/shm") / name).unlink(missing_ok=True)
 
 
+class ShmrtGroupEngine(GlooEngine):
+    """shmrt as a backend of torch.distributed: for what calls that by itself."""
+
+    name = "shmrt"
+    backend = "cpu:shmrt"
+    buffer_note = "shared memory"
+    threads_outlive_close = False
+
+    def _start(self):
+        try:
+            import shmrt  # noqa: F401  (registers the backend)
+        except ImportError as error:
+            raise Unavailable(
+                f"The Python package shmrt is not installed here ({error}); `make setup` does it."
+            ) from error
+        super()._start()
+
+
 ENGINES = {engine.name: engine for engine in (ShmrtEngine, GlooEngine, DeepSpeedEngine)}
+GROUP_ENGINES = {engine.name: engine for engine in (ShmrtGroupEngine, GlooEngine, DeepSpeedEngine)}

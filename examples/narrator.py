@@ -156,16 +156,19 @@ class SearchNarrator(Narrator):
 class DecoderNarrator(Narrator):
     """The report of decoder.py."""
 
+    program = "decoder"
+    checked = "all hidden states"
+
     def opening(self, args, shape, size):
         how = "uncompiled" if args.eager else "torch.compile(fullgraph=True)"
-        self.line(f"decoder on {ranks_of(size)}: {args.dtype}, {how}, all-reduce by {args.backend}")
+        self.line(f"{self.program} on {ranks_of(size)}: {args.dtype}, {how}, all-reduce by {args.backend}")
         self.line(", ".join(f"{name.replace('_', ' ')} {number}" for name, number in shape.items()))
 
     def report(self, result):
         self._speed(result)
         self.placement(result)
         self.checks(result)
-        self.line(f"        checksum of all hidden states  {result['checksum'][:16]}")
+        self.line(f"        checksum of {self.checked}  {result['checksum'][:16]}")
 
     def _speed(self, result):
         self.heading("Speed")
@@ -184,6 +187,13 @@ class DecoderNarrator(Narrator):
             self.row("", f"{total:.1%} of the time in all-reduce: {late:.1%} late ranks, {moving:.1%} moving data")
             self.row("", f"{inside[0]['calls']} calls, {inside[0]['bytes'] / 2**20:.2f} MiB a rank")
         self.row("", "all-reduce: by a stopwatch around each call, in one more pass")
+
+
+class GenerateNarrator(DecoderNarrator):
+    """The report of generate.py."""
+
+    program = "generate"
+    checked = "all logits"
 
 
 def mean_of(facts, key):

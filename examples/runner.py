@@ -32,11 +32,11 @@ def add_engine_arguments(parser):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
 
 
-def start_engine(name, rank, size):
+def start_engine(name, rank, size, engines=None):
     from engines import ENGINES, Unavailable
 
     try:
-        return ENGINES[name](rank, size)
+        return (engines or ENGINES)[name](rank, size)
     except Unavailable as error:
         raise Refused(str(error)) from error
 
