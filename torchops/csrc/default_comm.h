@@ -119,6 +119,8 @@ class DefaultComm
     Stats stats();
     Facts facts();
 
+    /** Count a call of an operator, of another group's ranks too, and the seconds it took. */
+    void count_call(Operator which, double seconds);
     /**
      * Count a call that took a longer way than it might have, and the seconds it cost; true the
      * first time for this reason.
@@ -127,7 +129,6 @@ class DefaultComm
 
   private:
     std::shared_ptr<Group> current_group();
-    void count_call(Operator which, double seconds);
     void *take_block(Comm &comm, const char *what, std::size_t bytes, bool strict);
 
     std::mutex create_; /* one init() at a time */

@@ -10,8 +10,8 @@
  *   Meta              shapes, strides and refusals, without data
  *   anything else     an error that names the device or layout
  *
- * Three families share the kernels: they differ in name, and in whether the reduction is an
- * argument.
+ * Three families share the kernels: they differ in name, and in whether the reduction and the group
+ * of ranks are arguments.
  */
 #include "operators.h"
 
@@ -50,14 +50,22 @@ template <Operator Plain, Operator Inplace> struct SumFamily {
     {
         return SHMRT_SUM;
     }
+    static Target target()
+    {
+        return {};
+    }
 };
 
 struct NamedFamily {
     static constexpr Operator PLAIN = Operator::NAMED;
     static constexpr Operator INPLACE = Operator::NAMED_INPLACE;
-    static shmrt_op op(std::string_view name)
+    static shmrt_op op(std::string_view name, std::string_view, bool)
     {
         return checked_op(name);
+    }
+    static Target target(std::string_view, std::string_view group, bool use_shm)
+    {
+        return {std::string(group), use_shm};
     }
 };
 
@@ -81,10 +89,12 @@ template <class Family, class... Args> struct Handles {
 
 /* Only linear reductions have a gradient here: that of min, max and prod needs every rank's term.
  */
-void remember(AutogradContext *ctx, Operator which, shmrt_op op)
+void remember(AutogradContext *ctx, Operator which, shmrt_op op, const Target &target)
 {
     ctx->saved_data["which"] = operator_name(which);
     ctx->saved_data["op"] = shmrt_op_name(op);
+    ctx->saved_data["group"] = target.group;
+    ctx->saved_data["use_shm"] = target.use_shm;
     ctx->saved_data["linear"] = op == SHMRT_SUM || op == SHMRT_AVG;
 }
 
@@ -102,8 +112,10 @@ variable_list reduced_gradient(AutogradContext *ctx, const variable_list &grads)
 {
     check_linear(ctx);
     if constexpr (std::is_same_v<Family, NamedFamily>) {
-        const std::string op = ctx->saved_data["op"].toStringRef();
-        return {Handles<Family, std::string_view>::plain().call(grads[0], op), Tensor()};
+        return {Handles<Family, std::string_view, std::string_view, bool>::plain().call(
+                    grads[0], ctx->saved_data["op"].toStringView(),
+                    ctx->saved_data["group"].toStringView(), ctx->saved_data["use_shm"].toBool()),
+                Tensor(), Tensor(), Tensor()};
     } else {
         return {Handles<Family>::plain().call(grads[0])};
     }
@@ -113,7 +125,7 @@ template <class Family, class... Args>
 struct PlainFunction : torch::autograd::Function<PlainFunction<Family, Args...>> {
     static Tensor forward(AutogradContext *ctx, const Tensor &self, Args... args)
     {
-        remember(ctx, Family::PLAIN, Family::op(args...));
+        remember(ctx, Family::PLAIN, Family::op(args...), Family::target(args...));
         const at::AutoDispatchBelowAutograd below;
         return Handles<Family, Args...>::plain().call(self, args...);
     }
@@ -127,7 +139,7 @@ template <class Family, class... Args>
 struct InplaceFunction : torch::autograd::Function<InplaceFunction<Family, Args...>> {
     static Tensor forward(AutogradContext *ctx, Tensor self, Args... args)
     {
-        remember(ctx, Family::INPLACE, Family::op(args...));
+        remember(ctx, Family::INPLACE, Family::op(args...), Family::target(args...));
         {
             /* mark_dirty bumps the version, so the kernel that does only that is passed over. */
             const at::AutoDispatchBelowADInplaceOrView below;
@@ -147,11 +159,11 @@ template <class Family, class... Args> struct Kernels {
 
     static Tensor cpu(const Tensor &self, Args... args)
     {
-        return reduce(self, Family::op(args...), Family::PLAIN);
+        return reduce(self, Family::op(args...), Family::target(args...), Family::PLAIN);
     }
     static Tensor &cpu_inplace(Tensor &self, Args... args)
     {
-        reduce_inplace(self, Family::op(args...), Family::INPLACE);
+        reduce_inplace(self, Family::op(args...), Family::target(args...), Family::INPLACE);
         return self;
     }
 
@@ -237,7 +249,8 @@ void refuse_redefinition(Operator which)
     throw_error(EEXIST, std::string("shmrt can't define the operator ") + operator_name(which) +
                             ", because this process has one already (" + found->debug() +
                             "). Import shmrt before anything that loads DeepSpeed's shm_comm "
-                            "library, or don't load that library");
+                            "library, as deepspeed.init_distributed() does: it then gets these "
+                            "operators, as it does with SHMRT_DEEPSPEED=1");
 }
 
 template <class Family, class... Args>
@@ -274,7 +287,8 @@ void register_operators()
     torch::Library &own = new_fragment("shmrt");
     define<SumFamily<Operator::DEEPSPEED, Operator::DEEPSPEED_INPLACE>>(deepspeed, "");
     define<SumFamily<Operator::SHMRT, Operator::SHMRT_INPLACE>>(own, "");
-    define<NamedFamily, std::string_view>(own, ", str op=\"sum\"");
+    define<NamedFamily, std::string_view, std::string_view, bool>(
+        own, ", str op=\"sum\", str group=\"\", bool use_shm=True");
     define_fused_operators(own);
 }
 

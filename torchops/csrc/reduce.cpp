@@ -9,6 +9,7 @@
 #include "reduce.h"
 
 #include "errors.h"
+#include "group.h"
 #include "host.h"
 #include "pool.h"
 
@@ -78,14 +79,37 @@ bool overlaps_itself(const at::Tensor &self)
     return std::adjacent_find(offsets.begin(), offsets.end()) != offsets.end();
 }
 
+bool is_default(const Target &target)
+{
+    return target.group.empty() && target.use_shm;
+}
+
+void allreduce(const void *in, void *out, const at::Tensor &self, shmrt_dtype dtype, shmrt_op op,
+               const Target &target, Operator which)
+{
+    const auto count = static_cast<size_t>(self.numel());
+    DefaultComm &comm = DefaultComm::get();
+    if (is_default(target)) {
+        comm.allreduce(in, out, count, dtype, op, which);
+        return;
+    }
+    const auto start = Clock::now();
+    const std::shared_ptr<Group> group =
+        target.group.empty() ? comm.alive(operator_name(which)) : find_group(target.group);
+    group->allreduce(in, out, count, dtype, op, operator_name(which), CallFacts{target.use_shm});
+    const std::chrono::duration<double> passed = Clock::now() - start;
+    comm.count_call(which, passed.count());
+}
+
 /* A contiguous copy of @self, reduced. The copying is counted; the caller counts its own. */
-at::Tensor reduce_copy(const at::Tensor &self, shmrt_dtype dtype, shmrt_op op, Operator which)
+at::Tensor reduce_copy(const at::Tensor &self, shmrt_dtype dtype, shmrt_op op, const Target &target,
+                       Operator which)
 {
     const auto start = Clock::now();
     at::Tensor copy = self.contiguous();
     const std::chrono::duration<double> copying = Clock::now() - start;
     void *data = copy.mutable_data_ptr();
-    DefaultComm::get().allreduce(data, data, static_cast<size_t>(copy.numel()), dtype, op, which);
+    allreduce(data, data, copy, dtype, op, target, which);
     DefaultComm::get().count_fallback(COPIED, copying.count());
     return copy;
 }
@@ -145,34 +169,33 @@ shmrt_op checked_op(std::string_view name)
     throw_error(EINVAL, "\"" + std::string(name) + "\" is not a reduction; use one of: " + list);
 }
 
-at::Tensor reduce(const at::Tensor &self, shmrt_op op, Operator which)
+at::Tensor reduce(const at::Tensor &self, shmrt_op op, const Target &target, Operator which)
 {
     const Released released;
     const at::AutoDispatchBelowADInplaceOrView below;
     const shmrt_dtype dtype = checked_dtype(self, which);
     if (!self.is_contiguous()) {
         at::Tensor out = at::empty_like(self);
-        out.copy_(reduce_copy(self, dtype, op, which));
+        out.copy_(reduce_copy(self, dtype, op, target, which));
         return out;
     }
-    at::Tensor out = new_result(self, which);
-    DefaultComm::get().allreduce(self.const_data_ptr(), out.mutable_data_ptr(),
-                                 static_cast<size_t>(self.numel()), dtype, op, which);
+    at::Tensor out = is_default(target) ? new_result(self, which) : at::empty_like(self);
+    allreduce(self.const_data_ptr(), out.mutable_data_ptr(), self, dtype, op, target, which);
     return out;
 }
 
-void reduce_inplace(const at::Tensor &self, shmrt_op op, Operator which)
+void reduce_inplace(const at::Tensor &self, shmrt_op op, const Target &target, Operator which)
 {
     const Released released;
     const at::AutoDispatchBelowADInplaceOrView below;
     const shmrt_dtype dtype = checked_dtype(self, which);
     if (!self.is_contiguous()) {
         refuse_overlap(self, which);
-        self.copy_(reduce_copy(self, dtype, op, which));
+        self.copy_(reduce_copy(self, dtype, op, target, which));
         return;
     }
     void *data = self.mutable_data_ptr();
-    DefaultComm::get().allreduce(data, data, static_cast<size_t>(self.numel()), dtype, op, which);
+    allreduce(data, data, self, dtype, op, target, which);
 }
 
 void refuse_backend(const at::Tensor &self, Operator which)

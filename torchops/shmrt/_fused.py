@@ -268,7 +268,10 @@ def _is_sum(node: Node) -> bool:
     ops = torch.ops
     if node.target in (ops.deepspeed.inference_all_reduce.default, ops.shmrt.inference_all_reduce.default):
         return True
-    return node.target is ops.shmrt.all_reduce.default and (_argument(node, 1, "op") or "sum") == "sum"
+    if node.target is not ops.shmrt.all_reduce.default or (_argument(node, 1, "op") or "sum") != "sum":
+        return False
+    # The operators with a norm know the default communicator only.
+    return not _argument(node, 2, "group") and _argument(node, 3, "use_shm") is not False
 
 
 def _is_vector(node: object, total: Node) -> bool:

@@ -1,31 +1,101 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operators, defined on import, under Python names. All of them may stand inside torch.compile(fullgraph=True)."""
 
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
 import torch
+import torch.distributed as dist
 
 from . import _C
+from ._groups import attach
 
 _C.register_operators()
 
 # The very overloads: torch.ops.shmrt.name would look each part up in every call.
-_all_reduce = torch.ops.shmrt.all_reduce.default
-_all_reduce_ = torch.ops.shmrt.all_reduce_.default
+_all_reduce: Callable[..., torch.Tensor] = torch.ops.shmrt.all_reduce.default
+_all_reduce_: Callable[..., torch.Tensor] = torch.ops.shmrt.all_reduce_.default
+
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_REDUCED = frozenset((*_FLOATS, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64))
+
+_c10d: Any = dist.distributed_c10d
+
+# Groups of torch.distributed and the names under which the operators know them.
+_names: "WeakKeyDictionary[dist.ProcessGroup, str]" = WeakKeyDictionary()
 
 
-def all_reduce(tensor: torch.Tensor, op: str = "sum") -> torch.Tensor:
+def all_reduce(
+    tensor: torch.Tensor, op: str = "sum", *, group: "dist.ProcessGroup | str | None" = None, use_shm: bool = True
+) -> torch.Tensor:
     """Combine `tensor` over all ranks, in place; returns it.
 
     Every rank calls it, in the same order, with the same shape, dtype and op: sum, min, max, prod
     or avg (floats only). All ranks get the same bits. Strides are private to a rank.
+
+    group:    of torch.distributed, or a name that attach() gave; the ranks of init() otherwise.
+    use_shm:  False: as if shared memory were off, through torch.distributed; the same on all ranks.
+
+    A dtype that shmrt does not reduce (complex, bool) goes to torch.distributed, where that has been
+    initialized. stats()["fallbacks"] counts such calls.
     """
-    return _all_reduce_(tensor, op)
+    if tensor.dtype not in _REDUCED and dist.is_initialized():
+        _reduce_elsewhere(tensor, op, group)
+        return tensor
+    if group is None and use_shm:
+        return _all_reduce_(tensor, op)
+    return _all_reduce_(tensor, op, _name_of(group), use_shm)
 
 
-def inference_all_reduce(tensor: torch.Tensor, op: str = "sum") -> torch.Tensor:
+def inference_all_reduce(
+    tensor: torch.Tensor, op: str = "sum", *, group: "dist.ProcessGroup | str | None" = None, use_shm: bool = True
+) -> torch.Tensor:
     """The same into a new tensor; `tensor` is only read. Differentiable for sum and avg."""
-    return _all_reduce(tensor, op)
+    if tensor.dtype not in _REDUCED and dist.is_initialized():
+        result = tensor.clone()
+        _reduce_elsewhere(result, op, group)
+        return result
+    if group is None and use_shm:
+        return _all_reduce(tensor, op)
+    return _all_reduce(tensor, op, _name_of(group), use_shm)
 
 
 def barrier() -> None:
     """Return when every rank has called it. Not for use inside torch.compile."""
     _C.barrier()
+
+
+def _name_of(group: "dist.ProcessGroup | str | None") -> str:
+    if group is None or isinstance(group, str):
+        return group or ""
+    if torch.compiler.is_compiling():
+        return _attached(group.group_name)
+    name = _names.get(group)
+    if name is None:
+        name = _names[group] = attach(group)
+    return name
+
+
+def _attached(group_name: str) -> str:
+    return attach(_c10d._resolve_process_group(group_name))
+
+
+# As torch.compiler.assume_constant_result() marks it, without importing the compiler: the ranks meet
+# while a graph is traced, which keeps the name.
+_attached._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _reduce_elsewhere(tensor: torch.Tensor, op: str, group: "dist.ProcessGroup | str | None") -> None:
+    _count_elsewhere(str(tensor.dtype))
+    if isinstance(group, str):
+        group = _c10d._resolve_process_group(group) if group else None
+    dist.all_reduce(tensor, op=getattr(dist.ReduceOp, "PRODUCT" if op == "prod" else op.upper()), group=group)
+
+
+def _count_elsewhere(dtype: str) -> None:
+    """In a compiled graph once, when it is traced."""
+    _C.route_unsupported(f"{dtype} is not a type that shmrt reduces")
+
+
+_count_elsewhere._dynamo_marked_constant = True  # type: ignore[attr-defined]
