@@ -3,7 +3,10 @@
 """What a call of the all-reduce operator costs from Python: ours, DeepSpeed's own, and Tensor.copy_, the
 cheapest thing PyTorch does with a tensor of that size.
 
-    bench/python_op.py [--ranks 2] [--sizes 64,4096,65536] [--json FILE]
+    bench/python_op.py [--ranks 2] [--sizes 64,4096,65536] [--dtype float32] [--of shmrt,deepspeed] [--json FILE]
+
+comm-shmrt and comm-deepspeed are deepspeed.comm.inference_all_reduce as DeepSpeed's users call it, on our operators
+and on those that DeepSpeed builds; --of names them.
 
 Each contender has its own processes, since two libraries can't define one operator in one process. Their ranks
 are pinned to the same CPUs and sleep in turns. A sample is a batch of calls of at least 100 us, the
@@ -13,6 +16,7 @@ slower rank's; medians of all turns are shown. The aim: ours is at most copy_ + 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -25,7 +29,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers"))
 import torch_peer
 
-CONTENDERS = ("copy_", "shmrt", "deepspeed")
+CONTENDERS = ("copy_", "shmrt", "deepspeed", "comm-shmrt", "comm-deepspeed")
 TURNS, SAMPLES, BATCH_US = 8, 25, 100.0
 
 
@@ -45,16 +49,34 @@ def operation(contender: str, rank: int, ranks: int, folder: str):
         store = torch.distributed.FileStore(os.path.join(folder, "deepspeed"), ranks)
         torch_peer.load_deepspeed(rank, ranks, store)
         return torch.ops.deepspeed.inference_all_reduce_
+    if contender.startswith("comm-"):
+        return deepspeeds_function(contender, rank, ranks, folder)
     return None
 
 
-def call_for(contender: str, op, size: int):
+def deepspeeds_function(contender: str, rank: int, ranks: int, folder: str):
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    with contextlib.redirect_stdout(sys.stderr):
+        if contender == "comm-shmrt":
+            import shmrt.deepspeed  # noqa: F401
+        import deepspeed
+
+        method = f"file://{folder}/{contender}"
+        deepspeed.init_distributed(
+            "gloo", init_method=method, rank=rank, world_size=ranks, auto_mpi_discovery=False, verbose=False
+        )
+    if deepspeed.comm.comm.cdb.shm_comm_op is None or ("shmrt" in sys.modules) != (contender == "comm-shmrt"):
+        raise RuntimeError(f"{contender} has not got its operators")
+    return deepspeed.comm.inference_all_reduce
+
+
+def call_for(contender: str, op, size: int, dtype: str):
     """The function to time, and its argument; checked once."""
     import torch
 
-    x = torch.zeros(size // 4)
+    x = torch.zeros(size // getattr(torch, dtype).itemsize, dtype=getattr(torch, dtype))
     if contender == "copy_":
-        return torch.ones(size // 4).copy_, x
+        return torch.ones_like(x).copy_, x
     x.fill_(1)
     op(x)
     expected = float(os.environ["LOCAL_SIZE"])
@@ -75,7 +97,7 @@ def time_batches(function, x, batch: int, samples: int) -> list[float]:
     return times[1:]
 
 
-def serve(contender: str, rank: int, ranks: int, folder: str) -> None:
+def serve(contender: str, rank: int, ranks: int, folder: str, dtype: str) -> None:
     """Lines "SIZE BATCH SAMPLES" come in, lists of microseconds go out. Without a line it sleeps."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) >= ranks:
@@ -89,7 +111,7 @@ def serve(contender: str, rank: int, ranks: int, folder: str) -> None:
     for line in sys.stdin:
         size, batch, samples = map(int, line.split())
         if size not in calls:
-            calls[size] = call_for(contender, op, size)
+            calls[size] = call_for(contender, op, size, dtype)
         print(json.dumps(time_batches(*calls[size], batch, samples)), flush=True)
 
 
@@ -99,7 +121,7 @@ def serve(contender: str, rank: int, ranks: int, folder: str) -> None:
 class Group:
     """The ranks of one contender."""
 
-    def __init__(self, contender: str, ranks: int, folder: str, key: str):
+    def __init__(self, contender: str, ranks: int, folder: str, key: str, dtype: str):
         environment = os.environ | {
             "LOCAL_SIZE": str(ranks),
             "MASTER_ADDR": "127.0.0.1",
@@ -108,6 +130,7 @@ class Group:
             "PEER_PARENT": str(os.getpid()),
         }
         command = [sys.executable, os.path.abspath(__file__), "--rank-of", contender, "--ranks", str(ranks)]
+        command += ["--dtype", dtype]
         self.processes = [
             subprocess.Popen(
                 [*command, "--rank", str(r), "--folder", folder],
@@ -143,11 +166,11 @@ class Group:
             process.wait()
 
 
-def start_groups(ranks: int, folder: str, key: str) -> tuple[dict[str, Group], dict[str, str]]:
+def start_groups(options: argparse.Namespace, folder: str, key: str) -> tuple[dict[str, Group], dict[str, str]]:
     groups: dict[str, Group] = {}
     skipped = {}
-    for contender in CONTENDERS:
-        group = Group(contender, ranks, folder, key)
+    for contender in options.of.split(","):
+        group = Group(contender, options.ranks, folder, key, options.dtype)
         try:
             group.answers()
             groups[contender] = group
@@ -167,7 +190,7 @@ def measure(groups: dict[str, Group], size: int) -> dict[str, float]:
 
 
 def show(medians: dict[int, dict[str, float]], skipped: dict[str, str]) -> None:
-    names = [name for name in CONTENDERS if name not in skipped]
+    names = list(next(iter(medians.values()), {}))
     print(f"{'bytes':>8}" + "".join(f"{name + ' us':>14}" for name in names))
     for size, row in medians.items():
         print(f"{size:>8}" + "".join(f"{row[name]:>14.3f}" for name in names))
@@ -182,6 +205,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--sizes", default="64,4096,65536", help="bytes, with commas between")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--of", default="copy_,shmrt,deepspeed", help=f"of {', '.join(CONTENDERS)}")
     parser.add_argument("--json", metavar="FILE")
     for hidden in ("--rank-of", "--folder"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -189,7 +214,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.rank_of:
         torch_peer.die_with_parent()
-        serve(options.rank_of, options.rank, options.ranks, options.folder)
+        serve(options.rank_of, options.rank, options.ranks, options.folder, options.dtype)
         return 0
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -197,7 +222,7 @@ def main() -> int:
     groups: dict[str, Group] = {}
     try:
         with tempfile.TemporaryDirectory(prefix="shm-bench-") as folder:
-            groups, skipped = start_groups(options.ranks, folder, key)
+            groups, skipped = start_groups(options, folder, key)
             medians = {size: measure(groups, size) for size in map(int, options.sizes.split(","))}
     finally:
         for group in groups.values():
@@ -208,7 +233,7 @@ def main() -> int:
         with open(options.json, "w") as file:
             json.dump({"ranks": options.ranks, "median_us": medians, "skipped": skipped}, file, indent=1)
             file.write("\n")
-    return 0 if "shmrt" in groups else 1
+    return 0 if groups else 1
 
 
 if __name__ == "__main__":
