@@ -18,7 +18,7 @@ work in torch.compile(fullgraph=True). Everything that fails raises shmrt.Error.
 import torch  # noqa: F401  isort: skip
 from . import _torch  # noqa: F401  isort: skip
 
-from . import _C, _backend
+from . import _C, _backend, _deepspeed  # noqa: F401
 from ._environment import distributed_environment
 from ._errors import Error
 from ._fused import fuse_all_reduce_norm, fuse_if_environment_says

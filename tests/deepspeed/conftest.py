@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks in which DeepSpeed is as a user has it: no test module imports shmrt, the environment asks for it."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+TORCH_TESTS = HERE.parent / "torch"
+sys.path.insert(0, str(TORCH_TESTS))
+os.environ["DS_ACCELERATOR"] = "cpu"
+
+from rankpool import Ranks  # noqa: E402
+
+# What reads the tests' modules in a rank, which only knows those of tests/torch.
+ENVIRONMENT = {"SHMRT_DEEPSPEED": "1", "PYTHONPATH": str(HERE)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def new_compile_cache(tmp_path_factory):
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("inductor"))
+
+
+@pytest.fixture(scope="session")
+def deepspeed_ranks():
+    """deepspeed_ranks(n): n ranks, the same ones in every test; the tests leave them usable."""
+    pools: dict[int, Ranks] = {}
+
+    def get(size: int) -> Ranks:
+        if size not in pools or not pools[size].alive():
+            pools[size] = Ranks(size, ENVIRONMENT)
+        return pools[size]
+
+    yield get
+    for pool in pools.values():
+        pool.close()
