@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Formatting of C and C++, lint of Python and of shell scripts. Changes nothing.
+# Formatting of C and C++, lint and types of Python, lint of shell scripts. Changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
@@ -20,6 +20,8 @@ echo "clang-format: ${#sources[@]} files"
 clang-format --dry-run -Werror "${sources[@]}" || status=1
 echo "ruff"
 ruff check "${folders[@]}" || status=1
+echo "mypy"
+mypy || status=1
 echo "shellcheck: $((${#scripts[@]} + 1)) files"
 shellcheck "${scripts[@]}" .ci/run || status=1
 exit $status

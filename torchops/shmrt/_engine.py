@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
 
@@ -16,7 +17,7 @@ CHOICE = "SHMRT_ENGINE"
 
 def make(
     store: dist.Store | None, groups: Sequence[Sequence[int]], rank: int, timeout_s: float
-) -> "dist.Backend | None":
+) -> Any:
     """A backend between the ranks of the one of `groups` that has `rank`; None where none has.
 
     All ranks call it with the same groups, which have no common member. `store` is that group's own;
@@ -80,13 +81,13 @@ def environment_store(rank: int, size: int, timeout_s: float) -> dist.Store:
     return store
 
 
-def _gloo(store: dist.Store, place: int, size: int, timeout: timedelta) -> "dist.Backend":
+def _gloo(store: dist.Store, place: int, size: int, timeout: timedelta) -> Any:
     """Gloo on the interface of GLOO_SOCKET_IFNAME, else on the one from which MASTER_ADDR is reached: the address that
     the host's name stands for, which Gloo would take, is often the loopback."""
     address = None if os.environ.get("GLOO_SOCKET_IFNAME") else _own_address(os.environ.get("MASTER_ADDR"))
     if address is None:
         return dist.ProcessGroupGloo(store, place, size, timeout)
-    options = dist.ProcessGroupGloo._Options()
+    options: Any = dist.ProcessGroupGloo._Options()  # type: ignore[attr-defined]
     options._timeout = timeout
     options._devices = [dist.ProcessGroupGloo.create_device(hostname=address)]
     return dist.ProcessGroupGloo(store, place, size, options)

@@ -28,7 +28,7 @@ def attach(
     """
     if not dist.is_initialized():
         raise Error("shmrt.attach() takes a group of torch.distributed: call init_process_group() first", errno.EINVAL)
-    group = process_group or dist.group.WORLD
+    group = process_group or dist.distributed_c10d._get_default_group()
     name = group.group_name
     if name in _C.group_names():
         return name

@@ -156,12 +156,13 @@ def size() -> int:
 
 def local_rank() -> int:
     """The number of this rank among those of its machine, from 0."""
-    return _layout("shmrt.local_rank()")["local_rank"]
+    return int(_layout("shmrt.local_rank()")["local_rank"])
 
 
 def machines() -> list[list[int]]:
     """The ranks of each machine, as they met; machines by their lowest rank."""
-    return _layout("shmrt.machines()")["machines"]
+    machines: list[list[int]] = _layout("shmrt.machines()")["machines"]
+    return machines
 
 
 def options() -> str:

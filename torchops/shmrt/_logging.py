@@ -12,7 +12,7 @@ from collections.abc import Mapping
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
 
-class _UntilSomebodyListens(logging.StreamHandler):
+class _UntilSomebodyListens(logging.StreamHandler):  # type: ignore[type-arg]  # has none at run time
     """To stderr, as long as the root logger has no handlers."""
 
     def emit(self, record: logging.LogRecord) -> None:
