@@ -53,7 +53,7 @@ def assert_speeds(result):
             assert result["all_reduce"][phase][0]["late_seconds"] == 0
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.long), 4])
 def test_every_rank_count(decoder, unsharded, ranks):
     outcome = decoder(*QUICK, "--eager", ranks=ranks)
     assert_right(outcome, unsharded, ranks)

@@ -30,7 +30,7 @@ def assert_exact(outcome, expected, ranks):
     assert len({fact["pid"] for fact in outcome.result["placement"]}) == ranks
 
 
-@pytest.mark.parametrize("ranks", [1, 3, 4, 6])
+@pytest.mark.parametrize("ranks", [3, *(pytest.param(ranks, marks=pytest.mark.long) for ranks in (1, 4, 6))])
 def test_every_rank_count(infer, expected, ranks):
     assert_exact(infer("--eager", "--repeat", "1", ranks=ranks), expected, ranks)
 
@@ -73,6 +73,7 @@ def test_bf16(infer):
     assert_bf16(infer("--eager", "--repeat", "1", "--dtype", "bf16"))
 
 
+@pytest.mark.long
 def test_gloo(infer, expected):
     outcome = infer("--eager", "--repeat", "1", "--backend", "gloo")
     assert_exact(outcome, expected, 2)
