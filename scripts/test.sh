@@ -124,14 +124,16 @@ if [[ ${1:-} == long ]]; then
     stage "C tests, long" c_tests release -L long
     stage "Python tests, long" python -m pytest tests -m long
     stage "C tests, address sanitizer, 8 ranks" c_tests asan -L coll -LE long
+    stage "C tests, thread sanitizer, 8 ranks" c_tests tsan -L coll -LE long
     stage "Protocol models" models
 elif [[ ${1:-} == numa ]]; then
     stage "NUMA guests" numa_guests
 else
     stage "Lint" scripts/lint.sh
     stage "C tests" c_tests dev -LE long
+    # Sanitizers look at code, which is the same for more ranks; all numbers of them are above, and in test-long.
     SHMRT_TEST_MOST_RANKS=6 stage "C tests, address and UB sanitizers" c_tests asan -LE long
-    stage "C tests, thread sanitizer" c_tests tsan -LE long
+    SHMRT_TEST_MOST_RANKS=6 stage "C tests, thread sanitizer" c_tests tsan -LE long
     stage "Models of memory order" models --ordering
     beside "NUMA guests" numa_guests
     stage "Python tests" python -m pytest tests -m "not long" --ignore tests/numa
