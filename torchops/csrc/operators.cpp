@@ -29,6 +29,7 @@
 #include <torch/library.h>
 
 #include <cerrno>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -277,9 +278,7 @@ torch::Library &new_fragment(const char *name)
     return *new torch::Library(torch::Library::FRAGMENT, name, std::nullopt, "shmrt", __LINE__);
 }
 
-} // namespace
-
-void register_operators()
+void define_operators()
 {
     for (int i = 0; i < static_cast<int>(Operator::COUNT); i++)
         refuse_redefinition(static_cast<Operator>(i));
@@ -290,6 +289,14 @@ void register_operators()
     define<NamedFamily, std::string_view, std::string_view, bool>(
         own, ", str op=\"sum\", str group=\"\", bool use_shm=True");
     define_fused_operators(own);
+}
+
+} // namespace
+
+void register_operators()
+{
+    static std::once_flag once;
+    std::call_once(once, define_operators);
 }
 
 } // namespace shmrt

@@ -14,6 +14,8 @@ same under shmrt::, and shmrt::all_reduce and all_reduce_ with the reduction as 
 work in torch.compile(fullgraph=True). Everything that fails raises shmrt.Error.
 """
 
+from pathlib import Path
+
 # Torch first: its OpenMP runtime is then the one that our library gets as well. Then whether it is the right one.
 import torch  # noqa: F401  isort: skip
 from . import _torch  # noqa: F401  isort: skip
@@ -45,6 +47,8 @@ fuse_if_environment_says()
 _backend.register()
 
 __version__ = _C.version()
+# What CMake's find_package(shmrt_torch) looks in, for C++ programs.
+cmake_prefix_path = str(Path(__file__).parent)
 
 __all__ = [
     "Error",
@@ -52,6 +56,7 @@ __all__ = [
     "all_reduce",
     "attach",
     "barrier",
+    "cmake_prefix_path",
     "detach",
     "distributed_environment",
     "empty",
