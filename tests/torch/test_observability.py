@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import shmrt
 import torch
-from rankpool import Ranks
+from rankpool import Ranks, free_port
 from shmrt._logging import log_as_environment_says
 
 SIZE = 2
@@ -150,6 +150,36 @@ def test_log_level_that_is_none(caplog):
     finally:
         logger.setLevel(before[0])
         logger.handlers[:] = before[1]
+
+
+def use_a_process_group(port: int) -> tuple[list[str], dict]:
+    from torch import distributed
+    from torch.profiler import profile
+
+    rank = int(os.environ["RANK"])
+    distributed.init_process_group("shmrt", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=SIZE)
+    x = torch.ones(100)
+    with profile() as profiled:
+        distributed.all_reduce(x)
+        distributed.all_reduce(x, async_op=True).wait()
+        distributed.broadcast(x, 0)
+        distributed.all_reduce(torch.ones(3, dtype=torch.int32), op=distributed.ReduceOp.BOR)
+    (group,) = shmrt.stats()["groups"].values()
+    distributed.destroy_process_group()
+    return [event.name for event in profiled.events() if event.name.startswith("shmrt:")], group
+
+
+def test_process_group_is_in_profile_trace_and_stats(traced):
+    mark = traced.mark()
+    outcomes = traced.pool.call(use_a_process_group, free_port())
+    for (names, group), events in zip(outcomes, traced.since(mark), strict=True):
+        assert sorted(names) == ["shmrt:all_reduce"] * 3 + ["shmrt:broadcast"]
+        assert all(event["args"]["group"] != "default" for event in events)
+        spans = [event for event in events if event["ph"] == "X"]
+        assert group["calls"] == len(spans) and len(group["late_by_rank"]) == SIZE
+        own = [span["name"] for span in spans if span["args"]["caller"] != "init_process_group"]
+        assert own == ["all-reduce", "all-reduce", "broadcast"]
+        assert events[-1]["ph"] == "i" and events[-1]["name"].startswith("fallback: ")
 
 
 def sum_until_it_fails() -> str:

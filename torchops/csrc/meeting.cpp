@@ -311,6 +311,16 @@ std::vector<std::string> local_settings(const MeetingParams &params, const Parti
     return settings;
 }
 
+/* The group's name as a communicator may have it: without a slash, and not long. */
+std::string name_in_traces(const std::string &group)
+{
+    if (group == "default communicator")
+        return "";
+    std::string name = group.substr(0, 64);
+    std::replace(name.begin(), name.end(), '/', '_');
+    return name;
+}
+
 void join_machine(const MeetingParams &params, const std::string &key, Meeting &meeting)
 {
     const auto self = static_cast<std::size_t>(params.rank);
@@ -322,6 +332,7 @@ void join_machine(const MeetingParams &params, const std::string &key, Meeting &
     comm.rank = meeting.partition.local_of[self];
     comm.size = static_cast<int>(locals.size());
     comm.job = key;
+    comm.name = name_in_traces(params.name);
     comm.settings = local_settings(params, meeting.partition);
     meeting.comm = Comm::create(comm);
 }

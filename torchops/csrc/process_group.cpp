@@ -286,6 +286,7 @@ void ProcessGroupShmrt::count_fallback(const Call &call, const std::string &reas
         const std::lock_guard lock(counts_->lock);
         is_first = counts_->fallbacks[reason]++ == 0;
     }
+    trace_instant("fallback", std::string(call.name) + ": " + reason, params_.name);
     if (is_first && rank_ == 0)
         host().log(SHMRT_LOG_INFO, (std::string(call.name) + " of process group \"" + params_.name +
                                     "\" goes to another engine: " + reason)

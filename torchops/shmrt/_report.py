@@ -33,6 +33,8 @@ def stats() -> dict[str, Any]:
                       so far, used by tensors now, their peak; and how often it refused one
     traffic:          three lists by rank: groups, the number of each rank's group (see SHMRT_GROUPS);
                       read_from and written_to, bytes of each other rank's memory that this one moved
+    groups:           by name, each process group of the backend or of attach(): calls, bytes, waiting and
+                      late_by_rank of this machine's ranks, fallbacks, and across, what went to other machines
     c10d:             operations of process groups of the backend shmrt: native, by kind, and fallback, by
                       reason, those that another engine did
     fusions:          in graphs compiled by this process: all-reduces with a norm that became one operator
@@ -43,7 +45,8 @@ def stats() -> dict[str, Any]:
         if not _backend.has_made_groups():
             raise
         own = {}
-    return own | {"c10d": _backend.counts(), "fusions": fusions()}
+    groups = {name: _C.group_stats(name) for name in _C.group_names()}
+    return own | {"groups": groups, "c10d": _backend.counts(), "fusions": fusions()}
 
 
 def report() -> Report:
