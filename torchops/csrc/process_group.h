@@ -76,8 +76,7 @@ class ProcessGroupShmrt final : public c10d::Backend
     using TensorLists = std::vector<std::vector<at::Tensor>>;
 
     struct Options : c10d::Backend::Options {
-        explicit Options(std::chrono::milliseconds limit)
-            : c10d::Backend::Options("shmrt", limit)
+        explicit Options(std::chrono::milliseconds limit) : c10d::Backend::Options("shmrt", limit)
         {
         }
     };
