@@ -36,3 +36,17 @@ def deepspeed_ranks():
     yield get
     for pool in pools.values():
         pool.close()
+
+
+@pytest.fixture
+def two_ranks():
+    """two_ranks(env): ranks of this test alone."""
+    made: list[Ranks] = []
+
+    def start(**env: str) -> Ranks:
+        made.append(Ranks(2, ENVIRONMENT | env))
+        return made[-1]
+
+    yield start
+    for pool in made:
+        pool.close()

@@ -147,6 +147,26 @@ def test_other_types_go_to_torch(deepspeed_ranks):
         assert values == [3 + 3j] * 2 and count == 0 and len(reasons) == 1
 
 
+def over(backend: str) -> tuple:
+    import shmrt
+
+    deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    values, count = counted(lambda: reduced(ReduceOp.SUM))
+    return torch.distributed.get_backend(), values, count, list(shmrt.stats()["fallbacks"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("switch", ["SHMRT_DISABLE", "DS_SHM_COMM_ALL_REDUCE_OFF"])
+def test_switches(two_ranks, switch):
+    for backend, values, count, (reason,) in two_ranks(**{switch: "1"}).call(over, "gloo"):
+        assert (backend, values, count) == ("gloo", [3, 6, 9], 1) and switch in reason
+
+
+@pytest.mark.long
+def test_our_own_backend(two_ranks):
+    assert two_ranks().call(over, "shmrt") == [("shmrt", [3, 6, 9], 1, [])] * 2
+
+
 def run_alone(code: str, **env: str) -> subprocess.CompletedProcess:
     """One process, of a job of one rank."""
     variables = rank_environment(0, 1, f"alone-{os.getpid()}", 0)
