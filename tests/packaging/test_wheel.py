@@ -142,7 +142,8 @@ def test_ten_lines_of_the_readme_under_torchrun(fresh: Path, tmp_path: Path):
 
 
 def test_programs_in_a_fresh_environment(fresh: Path):
-    said = run(fresh / "bin" / "shm-launch", "plan", "-n", 4, "--config", "one-rank-per-socket", hidden=HIDDEN)
+    machine = ("--config", "one-rank-per-socket", "--topology", "pack:2 numa:1 core:4 pu:1")
+    said = run(fresh / "bin" / "shm-launch", "plan", *machine, hidden=HIDDEN)
     assert "rank" in said
     bench = (fresh / "bin" / "shm-bench", "allreduce", "-n", 2, "--sizes", "64:64", "--seconds", "0.01")
     assert "64" in run(*bench, hidden=(*HIDDEN, "libgomp.so.1*"))
