@@ -136,7 +136,8 @@ def test_ten_lines_of_the_readme_under_torchrun(fresh: Path, tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(ten_lines())
     torchrun = (fresh / "bin" / "python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
-    said = run(*torchrun, script, hidden=HIDDEN, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"))
+    hidden = tuple(name for name in HIDDEN if "jansson" not in name)  # the linker, which torch.compile calls, needs it
+    said = run(*torchrun, script, hidden=hidden, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"))
     for rank in (0, 1):  # sum of 0 and 1, their maximum, and twice the sum of two ones
         assert f"{rank} tensor(1.) tensor(1.) tensor(4.)" in said
 
