@@ -135,11 +135,14 @@ def ten_lines() -> str:
 def test_ten_lines_of_the_readme_under_torchrun(fresh: Path, tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(ten_lines())
+    logs = ("--log-dir", tmp_path / "logs", "--redirects", 1)  # on one pipe, ranks print into each other's lines
     torchrun = (fresh / "bin" / "python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
     hidden = tuple(name for name in HIDDEN if "jansson" not in name)  # the linker, which torch.compile calls, needs it
-    said = run(*torchrun, script, hidden=hidden, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"))
+    run(*torchrun, *logs, script, hidden=hidden, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"))
+    said = "".join(path.read_text() for path in (tmp_path / "logs").rglob("stdout.log"))
     for rank in (0, 1):  # sum of 0 and 1, their maximum, and twice the sum of two ones
-        assert f"{rank} tensor(1.) tensor(1.) tensor(4.)" in said
+        assert f"{rank} tensor(1.) tensor(1.) tensor(4.)\n" in said
+    assert said.count("'deepspeed::inference_all_reduce': 2") == 2
 
 
 def test_programs_in_a_fresh_environment(fresh: Path):
