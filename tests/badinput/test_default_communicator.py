@@ -98,6 +98,7 @@ def load() -> tuple[tuple[int, str], list[float], float]:
 
 def test_a_worker_of_a_data_loader(ranks):
     for rank, (bad, good, total) in enumerate(ranks(2).call(load)):
+        assert bad[0] == 0, f"a shmrt.Error without its code, not {bad}"
         assert f"forked from rank {rank}" in bad[1] and "DataLoader worker" in bad[1], bad
         assert good == [index * index + 2.0 for index in range(4)] and total == 2.0
 

@@ -11,9 +11,10 @@ class Error(RuntimeError):
     anything was shared: the communicator stays usable. After EPROTO (the ranks disagree), ETIMEDOUT
     (a rank did not come) and ECONNABORTED (a rank died or left) it is dead: ``shmrt.finalize()``,
     then ``shmrt.init()`` again on every rank.
+    0 where only the text is left, as when a DataLoader raises a worker's exception anew.
     """
 
-    def __init__(self, text: str, code: int) -> None:
+    def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
         self.code = code
 
@@ -21,4 +22,4 @@ class Error(RuntimeError):
         return type(self), (str(self), self.code)
 
     def __repr__(self) -> str:
-        return f"shmrt.Error({os.strerror(self.code)!r}, {str(self)!r})"
+        return f"shmrt.Error({os.strerror(self.code) if self.code else 'no code'!r}, {str(self)!r})"
