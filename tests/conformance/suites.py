@@ -12,6 +12,7 @@ import unittest
 from pathlib import Path
 
 GLOO = "gloo"
+SPAWNED = "CONFORMANCE_SPAWNED"
 
 
 def _name_backend_in_lists(backend: str) -> None:
@@ -56,9 +57,9 @@ def load_distributed_test(backend: str, as_if: str, fork: bool) -> list[type]:
     for Gloo (`as_if`), and told the real name afterwards. No test is then skipped that Gloo would run.
     """
     os.environ["BACKEND"] = as_if
-    # Both are set again for each test, by its setUp; what is asked of them at import is that they are files.
-    os.environ["TEMP_DIR"] = "/nonexistent"
-    os.environ["INIT_METHOD"] = "file:///nonexistent"
+    # Both are set again for each test, by its setUp; at import it is only asked whether they are files.
+    os.environ["TEMP_DIR"] = "/dev/null/not-set"
+    os.environ["INIT_METHOD"] = "file:///dev/null/not-set"
     _name_backend_in_lists(backend)
     if backend != GLOO:
         importlib.import_module(backend)
@@ -78,9 +79,12 @@ def load_distributed_test(backend: str, as_if: str, fork: bool) -> list[type]:
     class TestDistBackendWithSpawn(suite.TestDistBackend, suite.DistributedTest._DistTestBase):
         def setUp(self):
             super().setUp()
+            suite.INIT_METHOD = os.environ["INIT_METHOD"]
             self._spawn_processes()
 
-    # A spawned rank finds the class by this name.
+    # A spawned rank finds the class by this name, once it has loaded the suite as this process has.
+    if not fork:
+        os.environ[SPAWNED] = f"{backend} {as_if}"
     TestDistBackendWithSpawn.__module__ = __name__
     TestDistBackendWithSpawn.__qualname__ = TestDistBackendWithSpawn.__name__
     globals()[TestDistBackendWithSpawn.__name__] = TestDistBackendWithSpawn
@@ -183,3 +187,7 @@ def load_outside(backend: str, path: Path, fork: bool) -> list[type]:
 def load_tests_of(classes: list[type]) -> list[unittest.TestCase]:
     loader = unittest.TestLoader()
     return [case(name) for case in classes for name in loader.getTestCaseNames(case)]
+
+
+if SPAWNED in os.environ:
+    load_distributed_test(*os.environ[SPAWNED].split(), fork=False)
