@@ -58,8 +58,8 @@ def load_distributed_test(backend: str, as_if: str, fork: bool) -> list[type]:
     """
     os.environ["BACKEND"] = as_if
     # Both are set again for each test, by its setUp; at import it is only asked whether they are files.
-    os.environ["TEMP_DIR"] = "/dev/null/not-set"
-    os.environ["INIT_METHOD"] = "file:///dev/null/not-set"
+    os.environ.setdefault("TEMP_DIR", "/dev/null/not-set")
+    os.environ.setdefault("INIT_METHOD", "file:///dev/null/not-set")
     _name_backend_in_lists(backend)
     if backend != GLOO:
         importlib.import_module(backend)

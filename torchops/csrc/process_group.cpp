@@ -316,6 +316,9 @@ void ProcessGroupShmrt::monitoredBarrier(const c10d::BarrierOptions &options, bo
 {
     const Call call =
         call_of("monitoredBarrier", "shmrt:monitored_barrier", c10d::OpType::BARRIER, options);
+    /* No other rank can have come by then; making the other engine would wait for all of them. */
+    if (rank_ == 0 && options.timeout.count() == 0)
+        throw_error(ETIMEDOUT, "Rank 0 timed out in monitoredBarrier after 0 ms");
     const c10::intrusive_ptr<c10d::Backend> engine = engine_for(call);
     queue_->drain();
     engine->monitoredBarrier(options, wait_all_ranks);
