@@ -23,6 +23,11 @@ using Clock = std::chrono::steady_clock;
 
 /* How long a work waits for somebody who wants its result, before the queue's thread takes it. */
 constexpr std::chrono::nanoseconds DELAY = std::chrono::microseconds(100);
+
+/* The same where the last works were all waited for before. A timer that would ring before the next
+   tick of the kernel has to be programmed into the CPU, which takes a virtual machine some 7 us. */
+constexpr std::chrono::nanoseconds LONG_DELAY = std::chrono::milliseconds(5);
+constexpr int ATTENDED = 8;
 constexpr std::chrono::nanoseconds AT_ONCE{1};
 
 /* A thread that waits for another one looks this often for signals of the host. */
@@ -65,8 +70,10 @@ void WorkQueue::serve(std::size_t which)
 {
     Lock lock(mutex_);
     servers_[which].thread = std::this_thread::get_id();
-    while (may_run())
+    while (may_run()) {
+        attended_ = 0;
         run_next(lock);
+    }
 }
 
 /* That of the calling thread; null where it is not one of this queue's. */
@@ -87,7 +94,7 @@ void WorkQueue::publish(Lock &lock, const Item &work)
         if (own)
             own->is_in_callback = true;
         if (may_run())
-            ring_in(DELAY);
+            ring_in(attended_ >= ATTENDED ? LONG_DELAY : DELAY);
     }
     lock.unlock();
     work->publish();
@@ -124,7 +131,7 @@ void WorkQueue::run_with_turn(Lock &lock, const Item &work)
 void WorkQueue::leave()
 {
     if (may_run() && !free_server().alarm->is_set())
-        ring_in(DELAY);
+        ring_in(attended_ >= ATTENDED ? LONG_DELAY : DELAY);
     else if (pending_.empty())
         free_server().alarm->clear();
 }
@@ -157,7 +164,7 @@ void WorkQueue::start(const Item &work)
     check(lock);
     pending_.push_back(work);
     if (!running_ && !free_server().alarm->is_set())
-        ring_in(DELAY);
+        ring_in(attended_ >= ATTENDED ? LONG_DELAY : DELAY);
 }
 
 bool WorkQueue::wait(const QueuedWork &work, std::chrono::milliseconds timeout)
@@ -185,6 +192,7 @@ void WorkQueue::help(Lock &lock, const QueuedWork &work)
 {
     while (!work.is_published()) {
         if (!work.settled_ && may_run()) {
+            attended_ = std::min(attended_ + 1, ATTENDED);
             run_next(lock);
             continue;
         }

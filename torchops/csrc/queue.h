@@ -87,7 +87,8 @@ class WorkQueue : public std::enable_shared_from_this<WorkQueue>
     std::deque<Item> pending_;
     bool running_ = false; /* somebody has the turn */
     std::thread::id runner_;
-    int waiting_ = 0; /* threads in changed_ */
+    int waiting_ = 0;  /* threads in changed_ */
+    int attended_ = 0; /* works in a row that were run by who waited for them, ATTENDED at most */
     std::exception_ptr closed_;
     const std::function<void()> interrupted_;
     /* The first one serves; the next ones while those before are in callbacks. */
