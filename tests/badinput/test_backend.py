@@ -120,6 +120,12 @@ def test_off_on_one_rank_only(again):
     """All take the other way together, and stats() says why."""
     pool = again(2, {"SHMRT_DISABLE": [None, "1"]})
     assert pool.call(start_and_add, 1.0) == [((0, ""), 2.0)] * 2
+    for fallbacks in pool.call(fallbacks_of_the_world):
+        assert fallbacks == {"shared memory is off: SHMRT_DISABLE=1 on rank 1": 1}
+
+
+def fallbacks_of_the_world() -> dict[str, int]:
+    return shmrt.stats()["groups"][dist.group.WORLD.group_name]["fallbacks"]
 
 
 def start_with_own_size() -> tuple[int, str]:
