@@ -2,6 +2,7 @@
 """The c10d backend, used as it should not be: an error on every rank, and the processes go on."""
 
 import datetime
+import errno
 import os
 import threading
 
@@ -284,3 +285,21 @@ def start_twice() -> tuple[str, float]:
 def test_started_twice(again):
     for text, after in again(2).call(start_twice):
         assert "twice" in text and after == 2.0, text
+
+
+def start_apart(path: str) -> tuple[int, str]:
+    try:
+        with trouble.own_network(env("RANK") == 1):
+            store = dist.FileStore(path, env("WORLD_SIZE"))
+            return told(lambda: start(store=store, rank=env("RANK"), world_size=env("WORLD_SIZE")))
+    except PermissionError as error:
+        return -2, str(error)
+
+
+def test_machines_that_do_not_reach_each_other(again, tmp_path):
+    pool = again(2, SHORT)
+    outcomes = pool.call(start_apart, str(tmp_path / "store"))
+    if any(code == -2 for code, _ in outcomes):
+        pytest.skip("no network namespace can be made here")
+    for code, text in outcomes:
+        assert code == errno.ENETUNREACH and "can't connect" in text and "ranks 0, 1" in text, text

@@ -39,9 +39,18 @@ def make(
     if store is None:
         store = dist.PrefixStore(f"shmrt/engine/{mine[0]}", environment_store(rank, len(mine), timeout_s))
     place, timeout = mine.index(rank), timedelta(seconds=timeout_s)
-    if name == "ucc":
-        return dist.ProcessGroupUCC(store, place, len(mine), timeout)
-    return _gloo(store, place, len(mine), timeout)
+    try:
+        if name == "ucc":
+            return dist.ProcessGroupUCC(store, place, len(mine), timeout)
+        return _gloo(store, place, len(mine), timeout)
+    except RuntimeError as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Error(
+            f"rank {rank} on {socket.gethostname()} can't connect over {name} to the others of ranks "
+            f"{', '.join(map(str, mine))}, within {timeout_s:g} s ({said}): see whether their machines reach each "
+            "other, and whether GLOO_SOCKET_IFNAME, if set, is the interface between them",
+            errno.ENETUNREACH,
+        ) from None
 
 
 def available() -> list[str]:
