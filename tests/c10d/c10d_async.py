@@ -162,3 +162,29 @@ def check_wait_with_a_timeout() -> None:
         dist.all_reduce(x)
     assert x[0].item() == size
     dist.distributed_c10d._get_default_store().delete_key("late") if rank == 0 else None
+
+
+def check_operators_come_in_turn() -> None:
+    """An operator of the same group comes after what was started before, however late a rank calls it."""
+    import shmrt
+
+    rank, size = rank_and_size()
+    for i in range(2 * size):
+        x, y = torch.full((4,), 1.0 + i), torch.full((4,), 100.0 + i)
+        work = dist.all_reduce(x, async_op=True)
+        if rank == i % size:
+            time.sleep(0.02)  # so that its queue's thread takes x meanwhile
+        y = shmrt.all_reduce(y, group=dist.group.WORLD)
+        work.wait()
+        assert (x[0].item(), y[0].item()) == (size * (1.0 + i), size * (100.0 + i))
+
+
+def check_operators_have_the_groups_timeout() -> None:
+    import shmrt
+
+    rank, size = rank_and_size()
+    dist.barrier()
+    dist.barrier(timeout=timedelta(seconds=2))
+    if rank == 0:
+        time.sleep(2.3)
+    assert shmrt.all_reduce(torch.ones(2), group=dist.group.WORLD)[0].item() == size

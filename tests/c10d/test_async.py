@@ -15,6 +15,8 @@ import pytest
         calls.check_many,
         calls.check_two_threads,
         calls.check_wait_with_a_timeout,
+        calls.check_operators_come_in_turn,
+        calls.check_operators_have_the_groups_timeout,
     ],
 )
 def test_works(ranks, check):

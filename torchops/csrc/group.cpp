@@ -11,6 +11,7 @@
 
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <numeric>
@@ -148,8 +149,35 @@ Engine &Group::flat()
     return *flat_;
 }
 
+void Group::in_turn(const char *what, c10::function_ref<void()> call)
+{
+    if (turn_)
+        turn_(what, call);
+    else
+        call();
+}
+
+void Group::tell(const char *what, std::chrono::milliseconds timeout, bool caller_only)
+{
+    if (!comm_ || (timeout == told_timeout_ && caller_only == told_caller_only_))
+        return;
+    comm_->call(what, [&](shmrt_comm *comm) {
+        shmrt_comm_set_caller_only(comm, caller_only);
+        return shmrt_comm_set_timeout(
+            comm, std::clamp(static_cast<double>(timeout.count()) * 1e-3, 0.001, 1e7));
+    });
+    told_timeout_ = timeout;
+    told_caller_only_ = caller_only;
+}
+
 void Group::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
                       const char *what, const CallFacts &call)
+{
+    in_turn(what, [&] { allreduce_now(in, out, count, dtype, op, what, call); });
+}
+
+void Group::allreduce_now(const void *in, void *out, std::size_t count, shmrt_dtype dtype,
+                          shmrt_op op, const char *what, const CallFacts &call)
 {
     const Way way = decide(call);
     if (way == Way::SHARED_MEMORY)
@@ -173,6 +201,11 @@ void Group::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype 
 
 void Group::barrier(const char *what)
 {
+    in_turn(what, [&] { barrier_now(what); });
+}
+
+void Group::barrier_now(const char *what)
+{
     const Way way = decide({});
     if (way == Way::SHARED_MEMORY)
         return comm_->call(what, shmrt_barrier);
@@ -191,8 +224,8 @@ void Group::barrier(const char *what)
 void Group::allreduce_norm(const shmrt_norm_args &args, const char *what, const CallFacts &call)
 {
     if (is_local() && call.use_shm) {
-        return comm_->call(what,
-                           [&](shmrt_comm *comm) { return shmrt_allreduce_norm(comm, &args); });
+        const auto native = [&](shmrt_comm *comm) { return shmrt_allreduce_norm(comm, &args); };
+        return in_turn(what, [&] { comm_->call(what, native); });
     }
     const std::size_t count = args.rows * args.columns;
     std::vector<std::byte> sum(count * shmrt_dtype_bytes(args.dtype));

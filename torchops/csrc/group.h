@@ -8,8 +8,12 @@
 #include "meeting.h"
 #include "route.h"
 
+#include <c10/util/FunctionRef.h>
+
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -94,6 +98,19 @@ class Group
     void allreduce_norm(const shmrt_norm_args &args, const char *what, const CallFacts &call = {});
     void barrier(const char *what);
 
+    /**
+     * @turn(what, call) is to make each of the calls above when it is its turn among others of this
+     * group, which are queued elsewhere: what goes into one communicator has one order on all
+     * ranks. Before the first of them.
+     */
+    using Turn = std::function<void(const char *what, c10::function_ref<void()> call)>;
+    void set_turn(Turn turn)
+    {
+        turn_ = std::move(turn);
+    }
+    /** What rules the next calls; to be told by who has the turn. */
+    void tell(const char *what, std::chrono::milliseconds timeout, bool caller_only);
+
     /** End every wait in it, on all ranks of all machines; at any time, from any thread. */
     void abort(const std::string &reason);
     /** Is the calling thread in a call, as a signal handler during a wait is? */
@@ -122,6 +139,10 @@ class Group
 
     void meet(const GroupParams &params);
     Way decide(const CallFacts &call);
+    void in_turn(const char *what, c10::function_ref<void()> call);
+    void allreduce_now(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
+                       const char *what, const CallFacts &call);
+    void barrier_now(const char *what);
     Engine &flat();
 
     const int rank_;
@@ -135,6 +156,10 @@ class Group
     Partition partition_;
     std::shared_ptr<Comm> comm_;
     std::unique_ptr<Across> across_; /* where there are several machines */
+
+    Turn turn_; /* may be empty: all calls are made here */
+    std::chrono::milliseconds told_timeout_{-1};
+    bool told_caller_only_ = false;
 
     std::mutex call_; /* held through each call across machines, and each fallback */
     std::atomic<std::thread::id> caller_; /* who holds it; each thread only looks for itself */

@@ -58,7 +58,29 @@ ProcessGroupShmrt::ProcessGroupShmrt(ProcessGroupParams params)
         if (const std::shared_ptr<Group> group = weak.lock())
             group->abort("a rank was interrupted while it waited for a collective");
     });
+    put_operators_in_turn();
     init();
+}
+
+/*
+ * Operators that are given this group go into the same communicator as its works: they come after
+ * those that were started before, under the group's own timeout.
+ */
+void ProcessGroupShmrt::put_operators_in_turn()
+{
+    const auto turn = [queue = std::weak_ptr<WorkQueue>(queue_), options = options_,
+                       group = group_.get()](const char *what, c10::function_ref<void()> call) {
+        const std::shared_ptr<WorkQueue> kept = queue.lock();
+        if (!kept)
+            throw_error(ENOTCONN, std::string(what) + ": the process group was freed");
+        if (kept->is_run_here())
+            return call();
+        kept->run_here([&] {
+            group->tell(what, options->timeout, WorkQueue::is_own_thread());
+            call();
+        });
+    };
+    group_->set_turn(turn);
 }
 
 ProcessGroupShmrt::~ProcessGroupShmrt()
@@ -230,19 +252,7 @@ std::chrono::milliseconds ProcessGroupShmrt::timeout_of(const Call &call) const
 void ProcessGroupShmrt::prepare(const Call &call)
 {
     counts_->native[static_cast<std::size_t>(call.type) % ProcessGroupCounts::TYPES]++;
-    const milliseconds timeout = timeout_of(call);
-    const bool caller_only = WorkQueue::is_own_thread();
-    if (timeout == told_timeout_ && caller_only == told_caller_only_)
-        return;
-    if (!group_->comm())
-        return;
-    group_->comm()->call(call.name, [&](shmrt_comm *comm) {
-        shmrt_comm_set_caller_only(comm, caller_only);
-        return shmrt_comm_set_timeout(
-            comm, std::clamp(static_cast<double>(timeout.count()) * 1e-3, 0.001, 1e7));
-    });
-    told_timeout_ = timeout;
-    told_caller_only_ = caller_only;
+    group_->tell(call.name, timeout_of(call), WorkQueue::is_own_thread());
 }
 
 ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::submit(const Call &call, const Tensors &inputs,

@@ -228,6 +228,7 @@ class ProcessGroupShmrt final : public c10d::Backend
                                             int tag);
 
     void meet();
+    void put_operators_in_turn();
     std::string common_key();
     void check_process() const;
 
@@ -247,10 +248,6 @@ class ProcessGroupShmrt final : public c10d::Backend
 
     std::mutex engine_lock_;
     c10::intrusive_ptr<c10d::Backend> engine_; /* under engine_lock_ */
-
-    /* What the communicator was last told; used by who has the queue's turn. */
-    std::chrono::milliseconds told_timeout_{-1};
-    bool told_caller_only_ = false;
 };
 
 } // namespace shmrt

@@ -136,11 +136,22 @@ void WorkQueue::leave()
         free_server().alarm->clear();
 }
 
-void WorkQueue::check(const Lock &)
+/* A work of this queue is running on the calling thread. */
+bool WorkQueue::is_run_here(const Lock &) const
+{
+    return running_ && runner_ == std::this_thread::get_id();
+}
+
+bool WorkQueue::is_run_here()
+{
+    return is_run_here(Lock(mutex_));
+}
+
+void WorkQueue::check(const Lock &lock)
 {
     if (closed_)
         throw_in_host(closed_);
-    if (running_ && runner_ == std::this_thread::get_id())
+    if (is_run_here(lock))
         throw_error(EDEADLK, "a signal or log handler has called a collective, or waited for one, "
                              "while this very thread is in a collective of the same group");
 }
@@ -173,7 +184,7 @@ bool WorkQueue::wait(const QueuedWork &work, std::chrono::milliseconds timeout)
         return true;
     Lock lock(mutex_);
     if (timeout.count() <= 0) {
-        if (running_ && runner_ == std::this_thread::get_id())
+        if (is_run_here(lock))
             check(lock);
         help(lock, work);
         leave();
@@ -217,16 +228,46 @@ void WorkQueue::sleep(Lock &lock, Clock::time_point deadline)
     lock.lock();
 }
 
+void WorkQueue::run_here(c10::function_ref<void()> function)
+{
+    Lock lock(mutex_);
+    check(lock);
+    drain(lock);
+    running_ = true;
+    runner_ = std::this_thread::get_id();
+    lock.unlock();
+    std::exception_ptr error;
+    try {
+        function();
+    } catch (...) {
+        error = std::current_exception();
+    }
+    lock.lock();
+    running_ = false;
+    runner_ = {};
+    if (waiting_)
+        changed_.notify_all();
+    leave();
+    lock.unlock();
+    if (error)
+        std::rethrow_exception(error);
+}
+
 void WorkQueue::drain()
 {
     Lock lock(mutex_);
+    drain(lock);
+    leave();
+}
+
+void WorkQueue::drain(Lock &lock)
+{
     while (running_ || !pending_.empty()) {
         if (may_run())
             run_next(lock);
         else
             sleep(lock, Clock::time_point::max());
     }
-    leave();
 }
 
 void WorkQueue::close(int code, const std::string &reason)

@@ -5,6 +5,8 @@
 #include "alarm.h"
 #include "work.h"
 
+#include <c10/util/FunctionRef.h>
+
 #include <array>
 #include <chrono>
 #include <condition_variable>
@@ -46,6 +48,11 @@ class WorkQueue : public std::enable_shared_from_this<WorkQueue>
     /** Return when @work is published. False: @timeout (0: none) has passed before. */
     bool wait(const QueuedWork &work, std::chrono::milliseconds timeout);
 
+    /** Is a work, or a function of run_here(), running on the calling thread? */
+    bool is_run_here();
+    /** Call @function here when all that is pending has run. */
+    void run_here(c10::function_ref<void()> function);
+
     /** Run all that is pending, and wait for what is running. */
     void drain();
     /** Fail all that is pending, and every new work, with @code and @reason. The first one stays.
@@ -79,6 +86,8 @@ class WorkQueue : public std::enable_shared_from_this<WorkQueue>
     void run_with_turn(Lock &lock, const Item &work);
     void leave();
     void check(const Lock &lock);
+    bool is_run_here(const Lock &lock) const;
+    void drain(Lock &lock);
     void help(Lock &lock, const QueuedWork &work);
     void sleep(Lock &lock, std::chrono::steady_clock::time_point deadline);
 
