@@ -60,6 +60,7 @@ ProcessGroupShmrt::ProcessGroupShmrt(ProcessGroupParams params)
     });
     put_operators_in_turn();
     init();
+    register_group(params_.name, group_); /* last: whose making fails is not known to operators */
 }
 
 /*
@@ -119,7 +120,6 @@ void ProcessGroupShmrt::meet()
     group.engine = params_.engine;
     group.settings = {"timeout=" + timeout, "rendezvous_timeout=" + timeout};
     group_ = Group::create(group);
-    register_group(params_.name, group_);
     if (group_->is_local()) {
         comm_ = group_->comm();
         p2p_ = std::make_shared<PointToPoint>(
