@@ -224,10 +224,7 @@ void ProcessGroupShmrt::leave(const std::string &reason)
     queue_->close(ENOTCONN, reason);
     if (p2p_)
         p2p_->close(ENOTCONN, reason);
-    if (comm_)
-        comm_->close(reason.c_str());
-    else
-        group_->abort(reason);
+    group_->close(reason);
     queue_->stop();
     c10::intrusive_ptr<c10d::Backend> engine;
     {
