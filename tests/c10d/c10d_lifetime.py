@@ -179,6 +179,13 @@ def threads_go() -> None:
     assert not [name for name in names if name.startswith("shmrt-")], names
 
 
+def not_made() -> None:
+    from shmrt import _C
+
+    raises(RuntimeError, "typo", join)
+    assert _C.group_names() == []
+
+
 def in_a_child() -> None:
     """A forked child can't use its parent's group, says so, and ends without harm to it."""
     rank, size = rank_and_size()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import c10d_lifetime as calls
+import c10d_signals
 import pytest
 from rankpool import free_port, rank_environment
 
@@ -16,6 +17,14 @@ def test_groups(ranks, check):
 
 def test_groups_in_groups_and_in_turn(ranks):
     ranks(4).call(calls.nested_groups)
+
+
+def test_a_signal_handler_may_destroy_the_group_that_its_thread_waits_in(ranks):
+    ranks(2).call(c10d_signals.destroyed_by_a_handler)
+
+
+def test_a_group_that_could_not_be_made_is_not_known_to_operators(lone_ranks):
+    lone_ranks(2, {"SHMRT_DISABLE": "1", "SHMRT_ENGINE": "typo"}).call(calls.not_made)
 
 
 def test_a_child_of_fork_is_refused(ranks):

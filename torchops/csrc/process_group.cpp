@@ -211,13 +211,20 @@ void ProcessGroupShmrt::shutdown()
     if (forks_ != fork_count() || is_closed_)
         return;
     const Released released;
+    /* By a signal handler, inside a collective: that one ends first, and can't be waited for. */
+    if (queue_->is_run_here() || group_->is_entered_by_this_thread())
+        return abort();
     queue_->drain();
     leave("the process group was destroyed");
 }
 
 void ProcessGroupShmrt::leave(const std::string &reason)
 {
-    if (forks_ != fork_count() || is_closed_.exchange(true))
+    if (forks_ != fork_count() || is_closed_)
+        return;
+    if (group_->is_entered_by_this_thread())
+        return abort();
+    if (is_closed_.exchange(true))
         return;
     if (registered_group(params_.name) == group_)
         unregister_group(params_.name);

@@ -33,6 +33,9 @@ constexpr std::chrono::nanoseconds AT_ONCE{1};
 /* A thread that waits for another one looks this often for signals of the host. */
 constexpr std::chrono::milliseconds SIGNALS = std::chrono::milliseconds(200);
 
+/* Signal handlers run on this thread, inside its wait for a work. */
+thread_local bool in_handlers = false;
+
 } // namespace
 
 WorkQueue::WorkQueue(std::function<void()> interrupted) : interrupted_(std::move(interrupted))
@@ -221,7 +224,10 @@ void WorkQueue::sleep(Lock &lock, Clock::time_point deadline)
     if (woken == std::cv_status::no_timeout || is_own_thread())
         return;
     lock.unlock();
-    if (const std::exception_ptr raised = host().check_signals()) {
+    const bool is_nested = std::exchange(in_handlers, true);
+    const std::exception_ptr raised = host().check_signals();
+    in_handlers = is_nested;
+    if (raised) {
         interrupted_();
         std::rethrow_exception(raised);
     }
@@ -255,6 +261,8 @@ void WorkQueue::run_here(c10::function_ref<void()> function)
 
 void WorkQueue::drain()
 {
+    if (in_handlers)
+        interrupted_(); /* what the handler has interrupted may wait for a rank that never comes */
     Lock lock(mutex_);
     drain(lock);
     leave();
