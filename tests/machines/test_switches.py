@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared memory switched off: by all ranks or by some, all reduce without it together, and are told who."""
 
+import errno
+import signal
+import time
+
 import across
 import pytest
 import reference
+import torch
 
 HERE = [0, 1]  # two ranks of one machine
 
@@ -14,15 +19,26 @@ def sums(op="sum") -> list[float]:
     return shmrt.all_reduce(reference.term(shmrt.rank(), (7,), "int16"), op).tolist()
 
 
+def normed() -> list[list[float]]:
+    import shmrt
+
+    term = torch.arange(1.0, 9.0).reshape(2, 4) + shmrt.rank()
+    out, residual = torch.ops.shmrt.all_reduce_add_rms_norm(term, torch.zeros(2, 4), torch.ones(4), 1e-6)
+    return [out.flatten().tolist(), residual.flatten().tolist()]
+
+
 @pytest.mark.parametrize("variable", ["SHMRT_DISABLE", "DS_SHM_COMM_ALL_REDUCE_OFF"])
 @pytest.mark.parametrize("who", [HERE, [0, 1, 3, 4]], ids=["one machine", "two machines"])
 def test_one_rank_has_it_off_and_all_fall_back(job, who, variable):
     ranks = job(who, {variable: [None, "1", None, None][: len(who)]})
     ranks.call(across.join)
     assert ranks.call(sums) == [reference.expected(len(who), (7,), "int16").tolist()] * len(who)
+    added = [len(who) * value + sum(range(len(who))) for value in range(1, 9)]
+    norms = ranks.call(normed)
+    assert norms == [norms[0]] * len(who) and norms[0][1] == added
     told = f"shared memory is off: {variable}=1 on rank 1"
     for one in ranks.call(across.stats):
-        assert one["fallbacks"] == {told: 1}
+        assert one["fallbacks"] == {told: 2}
         assert one["across"]["calls"] == 0
     assert [ranks.output(rank).count(told) for rank in range(len(who))] == [1] + [0] * (len(who) - 1)
 

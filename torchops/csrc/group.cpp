@@ -236,7 +236,8 @@ void Group::allreduce_norm(const shmrt_norm_args &args, const char *what, const 
         if (!alone_) {
             CommParams params;
             params.size = 1;
-            params.settings = {"lanes=1", "pool=0", "tune=off"};
+            /* Alone, there is nobody to share memory with: nothing is switched off for it. */
+            params.settings = {"lanes=1", "pool=0", "tune=off", "disable=0"};
             params.job = random_key();
             alone_ = Comm::create(params);
         }
