@@ -345,7 +345,6 @@ void Across::close()
 
 AcrossStats Across::stats()
 {
-    const std::lock_guard calls(call_);
     return {calls_, engine_ ? engine_->bytes_sent() : 0};
 }
 

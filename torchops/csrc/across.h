@@ -13,7 +13,9 @@
 #include "engine.h"
 #include "meeting.h"
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -89,7 +91,7 @@ class Across
     std::mutex call_; /* held through each collective */
     std::mutex dead_lock_;
     std::optional<std::pair<int, std::string>> dead_;
-    std::uint64_t calls_ = 0;
+    std::atomic<std::uint64_t> calls_{0}; /* read at any time, by a signal handler too */
     std::vector<std::byte> wide_, part_, terms_, total_, gathered_;
 };
 
