@@ -46,6 +46,10 @@ using Clock = std::chrono::steady_clock;
 constexpr const char *IMPATIENT = "impatient"; /* a key, and who that rank has waited for */
 constexpr const char *PROTOCOL = "shmrt meeting 1";
 
+/* Rank 0 waits so long for ranks that have come and may have died since, each of them a moment from
+ * its end. */
+constexpr double FAREWELL_S = 10;
+
 /* What a rank publishes of itself, a line for each. */
 enum Fact { FORMAT, VERSION, SIZE, MACHINE, HOST, JOB, OFF, RANDOM, FACTS };
 using Facts = std::array<std::string, FACTS>;
@@ -172,9 +176,13 @@ class Board
         if (rank_ != 0)
             return;
         const auto come = size_ - static_cast<int>(missing(keys_of("facts")).size());
-        const auto until = Clock::now() + std::chrono::duration<double>(limit_);
-        while (store_->add("left", 0) < come && Clock::now() < until)
+        const auto until =
+            Clock::now() + std::chrono::duration<double>(std::min(limit_, FAREWELL_S));
+        while (store_->add("left", 0) < come && Clock::now() < until) {
+            if (const std::exception_ptr raised = host().check_signals())
+                std::rethrow_exception(raised);
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
     }
 
   private:

@@ -64,7 +64,8 @@ struct Meeting {
 /**
  * Each rank publishes what it is, those that match meet in shared memory, and each publishes how
  * that went. Late is an error, never a fallback. Blocks until all ranks came, at most the option
- * rendezvous_timeout, and once more as long for the verdict.
+ * rendezvous_timeout, and twice as long for each of the two outcomes (shared memory; @prepare).
+ * Rank 0 then stays until the others have read them, at most 10 s.
  *
  * Throws, on all ranks alike and naming ranks: ETIMEDOUT (missing), EPROTO (another version, size
  * or job), or what shmrt_comm_create() said to one of them.
