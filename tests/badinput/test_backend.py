@@ -238,7 +238,7 @@ def load_beside_async() -> tuple[list[float], tuple[int, str], float]:
 def test_workers_of_a_data_loader(again):
     for seen, (code, text), after in again(2).call(load_beside_async):
         assert seen == [index * index for index in range(6)] + [200.0] * 6
-        assert code != 0 and "forked" in text and after == 2.0, text
+        assert code == 0 and "DataLoader worker" in text and "forked" in text and after == 2.0, (code, text)
 
 
 def two_shapes() -> tuple[tuple[int, str], tuple[int, str]]:

@@ -67,5 +67,6 @@ def lone_ranks(pools):
     for pool in used:
         try:
             pool.call(leave, timeout=60)
+            pool.renew({"PYTHONPATH": str(HERE)})  # without what the test has set
         except RankFailed:
             pool.close()
