@@ -248,6 +248,28 @@ def all_reduce_times(facts):
     return result
 
 
+def outcome(job, first_s, times, facts):
+    """What generate.py reports too; `facts`: what each rank told."""
+    args, engine = job.args, job.engine
+    return {
+        "model": {**job.shape, "parameters": job.parameters},
+        "ranks": engine.size,
+        "backend": engine.name,
+        "dtype": args.dtype,
+        "compiled": not args.eager,
+        "batch": args.batch,
+        "prompt": args.prompt,
+        "new_tokens": args.new_tokens,
+        "first_call_s": first_s,
+        **speeds(args, times),
+        "all_reduce": all_reduce_times(facts),
+        "checks": check(args, facts),
+        "checksum": facts[0]["checksum"],
+        "logits_spread": facts[0]["spread"],
+        "placement": [fact["placement"] for fact in facts],
+    }
+
+
 def work(args, shape, engine, say):
     """Everything, in order; what rank 0 then reports."""
     job = Job(args, shape, engine, say)
@@ -265,23 +287,9 @@ def work(args, shape, engine, say):
         }
     )
     return {
-        "model": {**shape, "parameters": job.parameters},
-        "ranks": engine.size,
-        "backend": engine.name,
-        "dtype": args.dtype,
-        "compiled": not args.eager,
-        "batch": args.batch,
-        "prompt": args.prompt,
-        "new_tokens": args.new_tokens,
-        "first_call_s": first_s,
-        **speeds(args, times),
-        "all_reduce": all_reduce_times(facts),
+        **outcome(job, first_s, times, facts),
         "counters": None if counted is None else [fact["counters"] for fact in facts],
-        "checks": check(args, facts),
-        "checksum": checksum,
         "tokens": [tokens.flatten().tolist() for tokens, _, _ in steps],
-        "logits_spread": facts[0]["spread"],
-        "placement": [fact["placement"] for fact in facts],
     }
 
 

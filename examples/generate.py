@@ -24,7 +24,7 @@ import time
 import types
 
 import runner
-from decoder import SEED, add_model_arguments, all_reduce_times, check, distances, read_shape, speeds
+from decoder import SEED, add_model_arguments, distances, outcome, read_shape
 from runner import add_engine_arguments, placement, start_engine
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -179,24 +179,7 @@ def work(args, shape, engine, say):
     facts = engine.share(
         {**compared, "checksum": checksum, "watched": job.stopwatch_pass(), "placement": placement(engine)}
     )
-    return {
-        "model": {**shape, "parameters": job.parameters},
-        "ranks": engine.size,
-        "backend": engine.name,
-        "dtype": args.dtype,
-        "compiled": not args.eager,
-        "batch": args.batch,
-        "prompt": args.prompt,
-        "new_tokens": args.new_tokens,
-        "first_call_s": first_s,
-        **speeds(args, times),
-        "all_reduce": all_reduce_times(facts),
-        "checks": check(args, facts),
-        "checksum": checksum,
-        "tokens": tokens.tolist(),
-        "logits_spread": facts[0]["spread"],
-        "placement": [fact["placement"] for fact in facts],
-    }
+    return {**outcome(job, first_s, times, facts), "tokens": tokens.tolist()}
 
 
 def run(args, rank, size):

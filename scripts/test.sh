@@ -12,6 +12,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 logs=build/test-logs
 jobs=$(nproc)
 tests_at_once=$((jobs + 1)) # some only wait
+slowest=(--durations=40 --durations-min=2)
 rows=()
 failed=0
 beside_group=
@@ -122,7 +123,7 @@ mkdir -p "$logs"
 trap interrupted INT TERM
 if [[ ${1:-} == long ]]; then
     stage "C tests, long" c_tests release -L long
-    stage "Python tests, long" python -m pytest tests -m long
+    stage "Python tests, long" python -m pytest tests -m long "${slowest[@]}"
     stage "C tests, address sanitizer, 8 ranks" c_tests asan -L coll -LE long
     stage "C tests, thread sanitizer, 8 ranks" c_tests tsan -L coll -LE long
     stage "Protocol models" models
@@ -136,7 +137,7 @@ else
     SHMRT_TEST_MOST_RANKS=6 stage "C tests, thread sanitizer" c_tests tsan -LE long
     stage "Models of memory order" models --ordering
     beside "NUMA guests" numa_guests
-    stage "Python tests" python -m pytest tests -m "not long" --ignore tests/numa
+    stage "Python tests" python -m pytest tests -m "not long" "${slowest[@]}" --ignore tests/numa
     collect
 fi
 summary

@@ -9,13 +9,4 @@ if command -v srun >/dev/null; then
 fi
 export SLURM_JOB_ID=$$ SLURM_STEP_ID=0 SLURM_NTASKS=$n SLURM_NNODES=1 SLURM_STEP_NUM_NODES=1 SLURM_NODEID=0
 export SLURM_STEP_NODELIST=localhost SLURM_STEP_TASKS_PER_NODE=$n
-ranks=()
-for ((i = 0; i < n; i++)); do
-    SLURM_PROCID=$i SLURM_LOCALID=$i python "$script" &
-    ranks+=($!)
-done
-status=0
-for pid in "${ranks[@]}"; do
-    wait "$pid" || status=$?
-done
-exit $status
+seq 0 $((n - 1)) | xargs -P "$n" -I RANK env SLURM_PROCID=RANK SLURM_LOCALID=RANK python "$script"

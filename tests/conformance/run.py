@@ -109,6 +109,8 @@ def main() -> int:
     if options.json:
         options.json.write_text(json.dumps({b: [asdict(o) for o in all.values()] for b, all in found.items()}))
     suite = Path(options.suite).stem if options.suite else "distributed_test"
+    if not any(found.values()):
+        raise SystemExit(f"run.py: no test to run: --only {options.only!r}, --list {options.list}")
     problems = verdict.compare(found, verdict.read_expected(HERE / "expected" / f"{suite}.txt"), whole=not options.only)
     print(verdict.table(found))
     print(verdict.summary(found))

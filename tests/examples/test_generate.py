@@ -19,20 +19,6 @@ def generate(example):
     return run
 
 
-@pytest.fixture(scope="module")
-def unsharded():
-    """The tokens of the plain model: [(sequence's tokens)]."""
-    import decoder
-    import torch
-    import tp_llama
-
-    model = tp_llama.build(tp_llama.PRESETS["tiny"], 14, decoder.SEED)
-    prompt = torch.randint(512, (2, 9), generator=torch.Generator().manual_seed(decoder.SEED))
-    with torch.inference_mode():
-        text = model.generate(prompt, max_new_tokens=6, min_new_tokens=6, do_sample=False)
-    return text[:, 9:].tolist()
-
-
 def assert_right(outcome, unsharded, ranks, backend="shmrt"):
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     result = outcome.result
