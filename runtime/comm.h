@@ -22,9 +22,10 @@ struct shmrt_comm {
     struct shmrt_error error;
     struct shmrt_counters counters;
     struct shmrt_last_call last;
-    struct shmrt_told told;         /* warnings of its creation */
-    struct shmrt_request *requests; /* started and not yet freed, in order */
-    int64_t probed_ns;              /* when a probe last looked for deaths */
+    struct shmrt_told told;            /* warnings of its creation */
+    struct shmrt_request *requests;    /* started and not yet freed, in order */
+    int64_t probed_ns;                 /* when a probe last looked for deaths */
+    int64_t asked_ns[SHMRT_MAX_RANKS]; /* when one last looked whether this rank has left */
     /* One private page holding 1, which a fork sets to 0 in the child (MADV_WIPEONFORK). */
     unsigned char *fork_guard;
 };

@@ -9,6 +9,7 @@
 #include "comm.h"
 
 #include "base/clock.h"
+#include "shm/message.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -293,20 +294,62 @@ static bool is_receiving(const struct shmrt_comm *comm, int from)
     return false;
 }
 
-/* As a test does, but with no deadline and no callbacks. */
-static int check_for_deaths(struct shmrt_comm *comm, const struct shmrt_awaited *awaited)
+/* As a test does, but with no deadline and no callbacks; whoever has left may do so. */
+static int check_for_deaths(struct shmrt_comm *comm, const struct shmrt_awaited *awaited,
+                            int64_t now_ns)
 {
-    int64_t now_ns = shmrt_now_ns();
     if (now_ns - comm->probed_ns < CHECK_NS)
         return 0;
     comm->probed_ns = now_ns;
+    struct shmrt_awaited nobody = *awaited;
+    nobody.peer = -1;
     int rc = shmrt_check_aborts(&comm->group.sync);
-    return rc ? rc : shmrt_check_peers(&comm->group.sync, awaited);
+    return rc ? rc : shmrt_check_peers(&comm->group.sync, &nobody);
+}
+
+/*
+ * Whether rank @from has said goodbye, with nothing left in its channel. Each rank has a time of
+ * its own: the probes of one must not use up the looks at another. Once told, it is told always.
+ */
+static bool has_left(struct shmrt_comm *comm, int from, const struct shmrt_awaited *awaited,
+                     int64_t now_ns)
+{
+    if (comm->asked_ns[from] != INT64_MAX) {
+        if (from == comm->group.sync.rank || now_ns - comm->asked_ns[from] < CHECK_NS)
+            return false;
+        comm->asked_ns[from] = now_ns;
+        if (shmrt_message_peek(comm->group.sync.peers[from].socket) != SHMRT_MESSAGE_BYE)
+            return false;
+        comm->asked_ns[from] = INT64_MAX;
+    }
+    return !shmrt_is_here(awaited); /* its last message may have come just before */
+}
+
+static int probe(struct shmrt_comm *comm, int from, const struct shmrt_coll *coll, bool *there_out)
+{
+    struct shmrt_pair_work next;
+    char text[SHMRT_CALL_TEXT_BYTES];
+    shmrt_pair_make(&next, &comm->group, coll);
+    *there_out = shmrt_pair_next(&next) == 0;
+    if (*there_out)
+        return 0;
+    int64_t now_ns = shmrt_now_ns();
+    int rc = check_for_deaths(comm, &next.awaited, now_ns);
+    if (rc)
+        return shmrt_comm_finish(comm, coll, NULL, rc);
+    if (!has_left(comm, from, &next.awaited, now_ns))
+        return 0;
+    rc = shmrt_check_aborts(&comm->group.sync); /* it may have said why it went */
+    if (rc)
+        return shmrt_comm_finish(comm, coll, NULL, rc);
+    return shmrt_error_set(&comm->error, -ENOTCONN,
+                           "rank %d (pid %d) has destroyed its communicator; rank %d was in %s",
+                           from, comm->group.sync.peers[from].pid, comm->group.sync.rank,
+                           shmrt_call_describe(next.awaited.context, text));
 }
 
 int shmrt_probe(struct shmrt_comm *comm, int from, bool *there_out)
 {
-    struct shmrt_pair_work next;
     struct shmrt_coll coll = {.collective = SHMRT_RECV, .root = from};
     *there_out = false;
     int rc = shmrt_comm_check(comm);
@@ -317,11 +360,5 @@ int shmrt_probe(struct shmrt_comm *comm, int from, bool *there_out)
         rc = progress(comm);
     if (rc || is_receiving(comm, from))
         return rc;
-    shmrt_pair_make(&next, &comm->group, &coll);
-    *there_out = shmrt_pair_next(&next) == 0;
-    if (!*there_out)
-        rc = check_for_deaths(comm, &next.awaited);
-    if (rc)
-        return shmrt_comm_finish(comm, &coll, NULL, rc);
-    return 0;
+    return probe(comm, from, &coll, there_out);
 }

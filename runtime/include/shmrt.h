@@ -16,6 +16,7 @@
  *   -ETIMEDOUT          a rank did not come before the deadline; the communicator is dead
  *   -ECONNABORTED       a rank died, left or aborted; the communicator is dead
  *   -ECANCELED          the interrupt callback asked to stop; the communicator is dead
+ *   -ENOTCONN           of shmrt_probe() only; the communicator stays usable
  *
  * A dead communicator answers every further call with the error that killed it. Destroy it; a new
  * one may be made in the same process.
@@ -371,8 +372,9 @@ SHMRT_API SHMRT_WARN_UNUSED int shmrt_recv(struct shmrt_comm *comm, void *out, s
  * comes is for that one first
  *
  * Returns at once; what was started goes on, as in shmrt_test(). Has no deadline and does not call
- * the interrupt callback: the caller, who comes back, looks to both. Return: 0, -EINVAL, or what
- * @comm died of: -ECONNABORTED when a rank has died, or @from has left, with no message there.
+ * the interrupt callback: the caller, who comes back, looks to both. Return: 0, -EINVAL, -ENOTCONN
+ * when @from has destroyed its communicator and all that it sent was received (@comm stays usable:
+ * other ranks may go on), or what @comm died of, such as -ECONNABORTED when a rank has died.
  */
 SHMRT_API SHMRT_WARN_UNUSED int shmrt_probe(struct shmrt_comm *comm, int from, bool *there_out);
 

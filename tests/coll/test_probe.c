@@ -146,8 +146,9 @@ static int lose_the_sender(struct rank *rank)
         CHECK(probe_until(comm, 1) == 1);
         CHECK(shmrt_recv(comm, &x, 1, SHMRT_INT32, 1) == 0);
     }
-    CHECK(probe_until(comm, 1) == -ECONNABORTED);
-    CHECK(is_there(comm, 1) == -ECONNABORTED); /* and stays dead */
+    int code = end == LEAVES ? -ENOTCONN : -ECONNABORTED;
+    CHECK(probe_until(comm, 1) == code);
+    CHECK(is_there(comm, 1) == code); /* and stays so */
     static const char *const words[] = {"died", "has destroyed", "enough"};
     CHECK(strstr(shmrt_comm_error(comm)->text, words[end]));
     CHECK(end == ABORTS || strstr(shmrt_comm_error(comm)->text, "a probe for messages of rank 1"));
@@ -167,12 +168,47 @@ static void lost_sender_is_an_error(void **state)
     }
 }
 
+/* Rank 2 sends and leaves, rank 1 sends only then: rank 0 probes both in turns, as a receive from
+ * any rank does. */
+static int outlive_one(struct rank *rank)
+{
+    int32_t x = rank->rank, got = 0;
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm);
+    if (rank->rank == 2) {
+        CHECK(shmrt_send(comm, &x, 1, SHMRT_INT32, 0) == 0);
+    } else if (rank->rank == 1) {
+        CHECK(shmrt_recv(comm, &got, 1, SHMRT_INT32, 0) == 0 && got == 0);
+        CHECK(shmrt_send(comm, &x, 1, SHMRT_INT32, 0) == 0);
+    } else {
+        CHECK(probe_until(comm, 2) == 1 && shmrt_recv(comm, &got, 1, SHMRT_INT32, 2) == 0);
+        int code;
+        while ((code = is_there(comm, 2)) == 0)
+            CHECK(is_there(comm, 1) == 0);
+        CHECK(code == -ENOTCONN && got == 2);
+        CHECK(strstr(shmrt_comm_error(comm)->text, "rank 2"));
+        CHECK(shmrt_send(comm, &x, 1, SHMRT_INT32, 1) == 0 && probe_until(comm, 1) == 1);
+        CHECK(shmrt_recv(comm, &got, 1, SHMRT_INT32, 1) == 0 && got == 1);
+        CHECK(is_there(comm, 2) == -ENOTCONN);
+    }
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void one_that_left_is_not_the_end(void **state)
+{
+    (void)state;
+    struct ranks_run run = {.kind = RANKS_THREADS, .size = 3, .body = outlive_one};
+    ranks_run_well(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(message_is_told_until_it_is_taken),
         cmocka_unit_test(a_rank_alone_has_its_own),
         cmocka_unit_test(lost_sender_is_an_error),
+        cmocka_unit_test(one_that_left_is_not_the_end),
     };
     return cmocka_run_group_tests_name("probe", tests, NULL, NULL);
 }
