@@ -149,3 +149,67 @@ def send_and_leave() -> None:
     dist.barrier()
     if rank == 0:
         store.delete_key("gone")
+
+
+def _leave_and_tell(group, store) -> None:
+    dist.destroy_process_group(group)
+    store.set(f"rank {dist.get_rank()} has left", "1")
+
+
+def one_leaves_and_others_go_on() -> None:
+    """A master takes what comes; who has done its part leaves."""
+    rank, size = rank_and_size()
+    store = dist.distributed_c10d._get_default_store()
+    group = dist.new_group(list(range(size)))
+    if rank == 0:
+        out, seen = torch.zeros(300), []
+        work = dist.irecv(out, None, group)
+        work.wait()
+        seen.append(out[0].item())
+        store.wait(["rank 1 has left"])
+        work = dist.irecv(out, None, group)
+        raises(RuntimeError, "the operation goes on", work.wait, timedelta(milliseconds=100))
+        raises(RuntimeError, "rank 1 has destroyed", dist.recv, torch.zeros(3), 1, group)
+        store.set("go", "1")
+        work.wait()
+        seen.append(out[0].item())
+        assert seen == [1, 2]
+        raises(RuntimeError, "all other ranks have destroyed", dist.recv, torch.zeros(3), None, group)
+        dist.destroy_process_group(group)
+    else:
+        if rank == 2:
+            store.wait(["go"])
+        dist.send(torch.full((300,), float(rank)), 0, group)
+        _leave_and_tell(group, store)
+    _forget(store, "go", "rank 1 has left", "rank 2 has left")
+
+
+def one_leaves_beside_a_slow_one() -> None:
+    """The receive of a rank that left fails, while that of a slower rank before it waits on."""
+    rank, size = rank_and_size()
+    store = dist.distributed_c10d._get_default_store()
+    group = dist.new_group(list(range(size)))
+    if rank == 2:
+        _leave_and_tell(group, store)
+    elif rank == 1:
+        store.wait(["go"])
+        dist.send(torch.ones(3), 0, group)
+    else:
+        store.wait(["rank 2 has left"])
+        out = torch.zeros(3)
+        slow, lost = dist.irecv(out, 1, group), dist.irecv(torch.zeros(3), 2, group)
+        raises(RuntimeError, "rank 2 has destroyed", lost.wait)
+        store.set("go", "1")
+        slow.wait()
+        assert out.sum().item() == 3
+    if rank != 2:
+        dist.destroy_process_group(group)
+    _forget(store, "go", "rank 2 has left")
+
+
+def _forget(store, *keys: str) -> None:
+    dist.barrier()
+    if dist.get_rank() == 0:
+        for key in keys:
+            store.delete_key(key)
+    dist.barrier()

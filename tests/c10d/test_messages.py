@@ -23,3 +23,8 @@ def test_messages(ranks, check):
 
 def test_what_was_sent_is_received_after_the_sender_has_left(ranks):
     ranks(2).call(calls.send_and_leave)
+
+
+def test_who_has_left_is_missed_only_by_who_waits_for_it(ranks):
+    ranks(3).call(calls.one_leaves_and_others_go_on)
+    ranks(3).call(calls.one_leaves_beside_a_slow_one)

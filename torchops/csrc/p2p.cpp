@@ -72,7 +72,7 @@ bool PointToPoint::move_all()
         moved |= move_out(outgoing_[peer], static_cast<int>(peer));
         moved |= move_in(incoming_[peer], static_cast<int>(peer));
     }
-    return moved;
+    return give_up() || moved;
 }
 
 bool PointToPoint::move_out(Outgoing &out, int peer)
@@ -124,14 +124,52 @@ bool PointToPoint::move_in(Incoming &in, int peer)
     return moved;
 }
 
+/*
+ * A rank that left in good order is missed by who waits for it, and by who takes a message of any
+ * rank once all have left. Everything else goes on.
+ */
+bool PointToPoint::give_up()
+{
+    if (left_ == 0 || receives_.empty())
+        return false;
+    const bool have_all_left = left_ == comm_->size() - 1;
+    const auto is_lost = [&](const MessageWork &work) {
+        return work.peer_ < 0 ? have_all_left
+                              : incoming_[static_cast<std::size_t>(work.peer_)].has_left;
+    };
+    bool moved = false;
+    for (auto at = receives_.begin(); at != receives_.end();) {
+        const Item work = *at;
+        if (!is_lost(*work)) {
+            ++at;
+            continue;
+        }
+        const std::string who = work->peer_ < 0 ? "all other ranks have"
+                                                : "rank " + std::to_string(work->peer_) + " has";
+        at = receives_.erase(at);
+        finish(work, failure(ECONNABORTED, "recv: " + who +
+                                               " destroyed the process group or ended, and no "
+                                               "message with tag " +
+                                               std::to_string(work->tag_) + " is left"));
+        moved = true;
+    }
+    return moved;
+}
+
 /* Take the head of a message, which has come as a whole where it has come at all. */
 bool PointToPoint::begin_message(Incoming &in, int peer)
 {
+    if (in.has_left)
+        return false;
     bool there = false;
     comm_->call("recv", [&](shmrt_comm *comm) {
         const int rc = shmrt_probe(comm, peer, &there);
+        in.has_left = rc == -ENOTCONN;
+        if (in.has_left)
+            return 0;
         return rc || !there ? rc : shmrt_recv(comm, &in.head, sizeof in.head, SHMRT_UINT8, peer);
     });
+    left_ += in.has_left;
     if (!there)
         return false;
     in.is_coming = true;

@@ -110,6 +110,7 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint>
     /* The message that comes from one rank. */
     struct Incoming {
         bool is_coming = false;
+        bool has_left = false; /* and nothing that it sent is left to come */
         Head head;
         shmrt_request *request = nullptr;
         Item work;                 /* whose memory it goes to, or */
@@ -124,6 +125,7 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint>
     void end_message(Incoming &in, int peer);
     char *place_for(Incoming &in, int peer);
     bool is_wanted(int peer) const;
+    bool give_up();
     void deliver(const Item &work, int source, const char *data, std::size_t bytes);
     bool test(shmrt_request *&request);
     void start(const shmrt_args &args, shmrt_request *&request);
@@ -147,6 +149,7 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint>
     std::mutex mutex_; /* guards all below; not held while a future calls back */
     std::vector<Outgoing> outgoing_;
     std::vector<Incoming> incoming_;
+    int left_ = 0;               /* peers of whom nothing can come any more */
     std::deque<Item> receives_;  /* in the order of their calls; without a message so far */
     std::list<Early> early_;     /* in the order of arrival */
     std::vector<Item> finished_; /* to be published */
