@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """In a rank: sends and receives."""
 
+import os
+import signal
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -213,3 +216,29 @@ def _forget(store, *keys: str) -> None:
         for key in keys:
             store.delete_key(key)
     dist.barrier()
+
+
+def sender_stops_halfway() -> None:
+    """A receive that was posted when its message had begun to come has its own timeout."""
+    rank, size = rank_and_size()
+    store = dist.distributed_c10d._get_default_store()
+    group = dist.new_group(list(range(size)), timeout=timedelta(seconds=60))
+    backend = group._get_backend(torch.device("cpu"))
+    x = torch.ones(1 << 20)
+    if rank == 1:  # the store is rank 0's
+        work = dist.isend(x, 0, group, tag=5)
+        store.set("pid", str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+        raises(RuntimeError, "has come in part", work.wait)
+    else:
+        pid = int(store.get("pid"))
+        try:
+            while Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "T":
+                time.sleep(0.01)
+            backend._set_default_timeout(timedelta(seconds=1))
+            dist.irecv(torch.zeros(1), 1, group, tag=4)  # lets the other message begin
+            raises(RuntimeError, "has come in part", dist.recv, x, 1, group, tag=5)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    dist.destroy_process_group(group)
+    _forget(store, "pid")

@@ -28,3 +28,7 @@ def test_what_was_sent_is_received_after_the_sender_has_left(ranks):
 def test_who_has_left_is_missed_only_by_who_waits_for_it(ranks):
     ranks(3).call(calls.one_leaves_and_others_go_on)
     ranks(3).call(calls.one_leaves_beside_a_slow_one)
+
+
+def test_a_message_that_stops_halfway_ends_at_the_receives_timeout(ranks):
+    ranks(2).call(calls.sender_stops_halfway)

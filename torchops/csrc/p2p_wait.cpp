@@ -114,7 +114,8 @@ bool PointToPoint::step()
     const Background failures;
     try {
         return move_all();
-    } catch (const Failure &) {
+    } catch (const Failure &error) {
+        comm_->abort(error.what()); /* a refusal, as for want of memory, ends this rank only */
         fail_all(std::current_exception());
     } catch (const std::exception &error) {
         comm_->abort(error.what());
@@ -240,12 +241,14 @@ void PointToPoint::check_deadlines()
     std::string reason;
     for (std::size_t peer = 0; peer < outgoing_.size() && reason.empty(); peer++) {
         const Outgoing &out = outgoing_[peer];
+        const Incoming &in = incoming_[peer];
+        const Item &receive = in.early ? in.early->wanted_by : in.work;
         if (!out.works.empty() && late(out.works.front()))
             reason = text(*out.works.front(), "send", static_cast<int>(peer)) +
                      ": it does not receive what was sent to it";
-        else if (late(incoming_[peer].work))
-            reason = text(*incoming_[peer].work, "recv", static_cast<int>(peer)) +
-                     ": its message has come in part";
+        else if (late(receive))
+            reason =
+                text(*receive, "recv", static_cast<int>(peer)) + ": its message has come in part";
     }
     if (reason.empty())
         return;

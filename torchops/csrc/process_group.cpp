@@ -127,7 +127,7 @@ void ProcessGroupShmrt::meet()
                           size_,
                           common_key(),
                           "p2p",
-                          {"segment=1M", "pool=0", "tune=off", "lanes=1", "timeout=" + timeout,
+                          {"segment=1M", "pool=0", "tune=off", "lanes=1", "timeout=1e7",
                            "rendezvous_timeout=" + timeout}}));
         return;
     }
