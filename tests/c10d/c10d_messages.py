@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """In a rank: sends and receives."""
 
+import contextlib
 import os
 import signal
 import time
@@ -242,3 +243,47 @@ def sender_stops_halfway() -> None:
             os.kill(pid, signal.SIGCONT)
     dist.destroy_process_group(group)
     _forget(store, "pid")
+
+
+class Stop(Exception):
+    pass
+
+
+def signal_during_a_send() -> None:
+    """What a handler raises comes out of the wait, and the send goes on; a handler may leave the group."""
+    rank, size = rank_and_size()
+    store = dist.distributed_c10d._get_default_store()
+    group, left = dist.new_group(list(range(size))), dist.new_group(list(range(size)))
+    x = torch.ones(1 << 20)
+
+    def stop(*_) -> None:
+        raise Stop
+
+    if rank == 0:
+        with _alarm(stop):
+            raises(Stop, "", dist.send, x, 1, group)
+        with _alarm(lambda *_: dist.destroy_process_group(left)):
+            raises(RuntimeError, "destroyed", dist.send, x, 1, left)
+        store.set("go", "1")
+        store.wait(["got"])
+    else:
+        store.wait(["go"])
+        out = torch.zeros(1 << 20)
+        dist.recv(out, 0, group)
+        assert out.sum().item() == 1 << 20
+        store.set("got", "1")
+        dist.destroy_process_group(left)
+    dist.destroy_process_group(group)
+    _forget(store, "go", "got")
+
+
+@contextlib.contextmanager
+def _alarm(handler):
+    """The handler runs while what is inside waits."""
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

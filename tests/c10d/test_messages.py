@@ -32,3 +32,7 @@ def test_who_has_left_is_missed_only_by_who_waits_for_it(ranks):
 
 def test_a_message_that_stops_halfway_ends_at_the_receives_timeout(ranks):
     ranks(2).call(calls.sender_stops_halfway)
+
+
+def test_a_signal_during_a_send(ranks):
+    ranks(2).call(calls.signal_during_a_send)

@@ -103,6 +103,7 @@ std::shared_ptr<Comm> Comm::create(const CommParams &asked)
         trace_instant("error", std::string("the ranks did not meet: ") + error.text, comm->name_);
         throw_error(-error.code, error.text);
     }
+    comm->is_interruptible_ = asked.is_interruptible;
     comm->tell_made();
     return comm;
 }
@@ -187,10 +188,13 @@ void Comm::log_line(shmrt_log_level level, const char *line, void *)
 
 int Comm::check_signals(void *self)
 {
+    Comm *comm = static_cast<Comm *>(self);
+    if (!comm->is_interruptible_)
+        return 0;
     std::exception_ptr raised = host().check_signals();
     if (!raised)
         return 0;
-    static_cast<Comm *>(self)->interrupt_ = std::move(raised);
+    comm->interrupt_ = std::move(raised);
     return 1;
 }
 

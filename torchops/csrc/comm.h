@@ -25,6 +25,8 @@ struct CommParams {
     std::optional<std::string> job;
     std::string name;
     std::vector<std::string> settings;
+    /* Do calls run signal handlers while they wait? Who calls with a lock held does it himself. */
+    bool is_interruptible = true;
 };
 
 /**
@@ -134,6 +136,7 @@ class Comm
     /* Who holds call_. Each thread only looks for itself, and what it has written it sees. */
     std::atomic<std::thread::id> caller_;
     shmrt_comm *comm_ = nullptr;   /* changes under both locks */
+    bool is_interruptible_ = true; /* while the ranks meet they are, whatever was asked for */
     std::exception_ptr interrupt_; /* under call_: what a signal handler raised during a wait */
 };
 

@@ -128,7 +128,8 @@ void ProcessGroupShmrt::meet()
                           common_key(),
                           "p2p",
                           {"segment=1M", "pool=0", "tune=off", "lanes=1", "timeout=1e7",
-                           "rendezvous_timeout=" + timeout}}));
+                           "rendezvous_timeout=" + timeout},
+                          false}));
         return;
     }
     elsewhere_ = group_->off().empty() ? "c10d: ranks on several machines" : group_->off();
