@@ -63,3 +63,41 @@ def test_the_engine_has_to_be_one_that_this_torch_has(job):
     ranks = job([0, 3], {"SHMRT_ENGINE": "mpi"})
     for ok, text in ranks.outcomes(across.join):
         assert not ok and "SHMRT_ENGINE=mpi" in text and "has gloo" in text
+
+
+def test_where_all_fall_back_a_death_reaches_all(job):
+    """By connections that close, of ranks that wait for those that have closed theirs."""
+    ranks = job(env={"SHMRT_DISABLE": "1", "GLOO_SOCKET_IFNAME": "cable"})
+    ranks.call(across.join)
+    ranks.call(across.sum_of_ones)
+    ranks.start(across.failing_reduction)
+    ranks.workers[1].process.kill()
+    for _, answer in ranks.collect(timeout=60, only=[0, 2, 3]):
+        assert answer is not None and answer[0] == errno.ECONNABORTED, answer
+
+
+def stats_in_a_handler() -> list[int]:
+    """What a handler sees while this thread waits for rank 1."""
+    import shmrt
+
+    found = []
+    signal.signal(signal.SIGALRM, lambda *_: found.append(shmrt.stats()["across"]["machines"]))
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    shmrt.all_reduce(torch.ones(3))
+    return found
+
+
+def all_reduce_late() -> None:
+    import shmrt
+
+    time.sleep(3)
+    shmrt.all_reduce(torch.ones(3))
+
+
+def test_statistics_in_a_signal_handler(job):
+    ranks = job([0, 3])
+    ranks.call(across.join)
+    ranks.start(stats_in_a_handler, only=[0])
+    ranks.call(all_reduce_late, only=[1])
+    [(ok, found)] = ranks.collect(timeout=60, only=[0])
+    assert ok and found == [2], found

@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 
@@ -209,6 +210,8 @@ template <class Start> void Engine::run(const char *what, Start start)
     c10::intrusive_ptr<c10d::Work> work;
     try {
         work = start(*backend);
+    } catch (const std::logic_error &error) { /* a type or operation that it hasn't */
+        throw_error(ENOTSUP, std::string(what) + " with " + peers_ + ": " + essence(error.what()));
     } catch (const std::exception &error) {
         fail(what, essence(error.what()));
     }

@@ -170,6 +170,44 @@ void Group::tell(const char *what, std::chrono::milliseconds timeout, bool calle
     told_caller_only_ = caller_only;
 }
 
+/* Who waits for this rank sees its connections close, and closes its own: all ranks fail. */
+void Group::end_flat(int code, const std::string &text)
+{
+    {
+        const std::lock_guard lock(flat_dead_lock_);
+        if (!flat_dead_)
+            flat_dead_ = {code, text};
+    }
+    flat_->drop();
+}
+
+/* An Entry is held. A failure in the middle of a collective ends the connections for good. */
+template <class Work> void Group::over_flat(Work work)
+{
+    Engine &engine = flat();
+    std::pair<int, std::string> failed;
+    try {
+        const Background as_failure;
+        {
+            const std::lock_guard lock(flat_dead_lock_);
+            if (flat_dead_)
+                throw_error(flat_dead_->first, flat_dead_->second);
+        }
+        work(engine);
+        return;
+    } catch (const Failure &failure) {
+        failed = {failure.code(), failure.what()};
+    } catch (const std::exception &error) {
+        end_flat(ECANCELED, "rank " + std::to_string(rank_) + " was interrupted: " + error.what());
+        throw;
+    }
+    if (failed.first != ENOTSUP)
+        end_flat(failed.first, failed.second);
+    const std::lock_guard lock(flat_dead_lock_);
+    throw_error(flat_dead_ ? flat_dead_->first : failed.first,
+                flat_dead_ ? flat_dead_->second : failed.second);
+}
+
 void Group::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
                       const char *what, const CallFacts &call)
 {
@@ -193,10 +231,11 @@ void Group::allreduce_now(const void *in, void *out, std::size_t count, shmrt_dt
     const Entry entry(*this, what);
     if (way == Way::ACROSS)
         return across_->allreduce(in, out, count, dtype, op);
-    Engine &engine = flat();
-    if (in != out)
-        std::memcpy(out, in, count * shmrt_dtype_bytes(dtype));
-    engine.allreduce(out, count, dtype, op);
+    over_flat([&](Engine &engine) {
+        if (in != out)
+            std::memcpy(out, in, count * shmrt_dtype_bytes(dtype));
+        engine.allreduce(out, count, dtype, op);
+    });
 }
 
 void Group::barrier(const char *what)
@@ -214,7 +253,7 @@ void Group::barrier_now(const char *what)
         return across_->barrier();
     const std::byte own{};
     std::vector<std::byte> all(static_cast<std::size_t>(size_));
-    flat().allgather(all.data(), &own, 1);
+    over_flat([&](Engine &engine) { engine.allgather(all.data(), &own, 1); });
 }
 
 /*
@@ -250,8 +289,20 @@ void Group::allreduce_norm(const shmrt_norm_args &args, const char *what, const 
 
 void Group::abort(const std::string &reason)
 {
-    if (Engine *flat = flat_in_use_)
+    if (Engine *flat = flat_in_use_) {
+        {
+            const std::lock_guard lock(flat_dead_lock_);
+            if (!flat_dead_)
+                flat_dead_ = {ECONNABORTED, reason};
+        }
         flat->abort();
+        /* The thread that is in a call closes the connections; without one, this one does. */
+        if (caller_.load(std::memory_order_relaxed) != std::this_thread::get_id() &&
+            call_.try_lock()) {
+            flat->drop();
+            call_.unlock();
+        }
+    }
     if (across_)
         across_->abort(reason);
     else if (comm_)

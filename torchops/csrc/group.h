@@ -20,6 +20,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace shmrt
@@ -143,6 +144,8 @@ class Group
     void allreduce_now(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
                        const char *what, const CallFacts &call);
     void barrier_now(const char *what);
+    template <class Work> void over_flat(Work work);
+    void end_flat(int code, const std::string &text);
     Engine &flat();
 
     const int rank_;
@@ -166,6 +169,8 @@ class Group
     std::unique_ptr<Engine> flat_;
     std::atomic<Engine *> flat_in_use_{nullptr}; /* flat_, for an abort */
     std::shared_ptr<Comm> alone_;                /* of this rank only: norms of its own */
+    std::mutex flat_dead_lock_;
+    std::optional<std::pair<int, std::string>> flat_dead_; /* what ended flat_ */
     std::mutex counts_lock_;
     std::map<std::string, std::uint64_t> fallbacks_;
 };
