@@ -52,6 +52,37 @@ def test_a_group_with_a_rank_that_is_not_local(gloo):
             assert answer[2] is False
 
 
+def detach_late() -> list[float]:
+    """torch uses names again: an attached group that somebody still holds takes no other with it when it goes."""
+    import gc
+    import os
+    import weakref
+
+    import shmrt
+
+    old = dist.group.WORLD
+    found = [shmrt.all_reduce(torch.ones(3), group=old)[0].item()]
+    shmrt.detach(old.group_name)
+    found.append(shmrt.all_reduce(torch.ones(3), group=old)[0].item())
+    child = os.fork()
+    if child == 0:
+        weakref.finalize._exitfunc()  # as at its end
+        os._exit(0)
+    os.waitpid(child, 0)
+    found.append(shmrt.all_reduce(torch.ones(3), group=old)[0].item())
+    dist.destroy_process_group()
+    dist.init_process_group("shmrt")
+    assert dist.group.WORLD.group_name == old.group_name
+    shmrt.detach(old.group_name)
+    del old
+    gc.collect()
+    return [*found, shmrt.all_reduce(torch.ones(3), group=dist.group.WORLD)[0].item()]
+
+
+def test_an_attached_group_ends_alone(gloo):
+    assert gloo.call(detach_late) == [[4.0] * 4] * 4
+
+
 def join_over_the_world():
     """init() when torch.distributed is up takes its store: no MASTER_ADDR is needed, nor a launcher's word."""
     import os

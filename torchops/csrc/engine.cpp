@@ -8,6 +8,7 @@
  */
 #include "engine.h"
 
+#include "comm.h"
 #include "errors.h"
 #include "host.h"
 
@@ -184,7 +185,7 @@ bool is_done(c10d::Work &work)
 
 Engine::Engine(c10::intrusive_ptr<c10d::Backend> backend, double timeout_s, std::string peers)
     : timeout_s_(timeout_s), peers_(std::move(peers)), rank_(backend->getRank()),
-      size_(backend->getSize()), backend_(std::move(backend))
+      size_(backend->getSize()), forks_(fork_count()), backend_(std::move(backend))
 {
     /* Connecting has had its own limit. Not every backend lets its own be changed. */
     try {
@@ -346,6 +347,11 @@ void Engine::abort()
 
 void Engine::drop()
 {
+    /* A child of fork() has none of the threads that its parent's backend would join. */
+    if (forks_ != fork_count()) {
+        backend_.release();
+        return;
+    }
     c10::intrusive_ptr<c10d::Backend> backend;
     {
         const std::lock_guard lock(use_);

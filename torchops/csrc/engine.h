@@ -83,7 +83,8 @@ class Engine
     const std::string peers_;
     const int rank_;
     const int size_;
-    std::mutex use_; /* guards backend_; not held while waiting */
+    const unsigned forks_; /* as in Comm */
+    std::mutex use_;       /* guards backend_; not held while waiting */
     c10::intrusive_ptr<c10d::Backend> backend_;
     std::atomic<bool> aborted_{false};
     std::atomic<bool> unfinished_{false}; /* a collective was given up in the middle */

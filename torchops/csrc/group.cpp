@@ -362,11 +362,13 @@ void register_group(const std::string &name, std::shared_ptr<Group> group)
     earlier = std::exchange(registry().groups[name], std::move(group));
 }
 
-std::shared_ptr<Group> unregister_group(const std::string &name)
+std::shared_ptr<Group> unregister_group(const std::string &name, const Group *only)
 {
     const std::lock_guard lock(registry().lock);
-    auto taken = registry().groups.extract(name);
-    return taken ? std::move(taken.mapped()) : nullptr;
+    const auto found = registry().groups.find(name);
+    if (found == registry().groups.end() || (only && found->second.get() != only))
+        return nullptr;
+    return std::move(registry().groups.extract(found).mapped());
 }
 
 std::vector<std::string> group_names()

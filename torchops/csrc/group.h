@@ -180,8 +180,8 @@ class Group
  * of its parent, whose every call refuses.
  */
 void register_group(const std::string &name, std::shared_ptr<Group> group);
-/** What was registered as @name, or null. */
-std::shared_ptr<Group> unregister_group(const std::string &name);
+/** What was registered as @name, or null; with @only, nothing else than that group. */
+std::shared_ptr<Group> unregister_group(const std::string &name, const Group *only = nullptr);
 std::vector<std::string> group_names();
 /** EINVAL with the names that there are, where @name is none of them. */
 std::shared_ptr<Group> find_group(const std::string &name);

@@ -41,8 +41,13 @@ bool is_present(int rank, int size, std::optional<std::string> job,
     return DefaultComm::get().is_present(request);
 }
 
-void attach(const std::string &name, int rank, int size, const StorePtr &store, py::object engine,
-            std::vector<std::string> settings, bool use_shm)
+/* What an attach() has made, however its name is used later. */
+struct Attached {
+    std::weak_ptr<Group> group;
+};
+
+Attached attach(const std::string &name, int rank, int size, const StorePtr &store,
+                py::object engine, std::vector<std::string> settings, bool use_shm)
 {
     GroupParams params;
     params.rank = rank;
@@ -53,13 +58,16 @@ void attach(const std::string &name, int rank, int size, const StorePtr &store, 
     params.settings = std::move(settings);
     params.use_shm = use_shm;
     const Released without_gil;
-    register_group(name, Group::create(params));
+    const std::shared_ptr<Group> group = Group::create(params);
+    register_group(name, group);
+    return {group};
 }
 
-void detach(const std::string &name)
+void detach(const std::string &name, const Attached &attached)
 {
     const Released without_gil;
-    if (const std::shared_ptr<Group> group = unregister_group(name))
+    const std::shared_ptr<Group> made = attached.group.lock();
+    if (const std::shared_ptr<Group> group = made ? unregister_group(name, made.get()) : nullptr)
         group->close("shmrt.detach() was called while another thread of this rank was in a "
                      "collective");
 }
@@ -172,6 +180,7 @@ void bind_groups(py::module_ &module)
 {
     module.def("create", &create);
     module.def("is_present", &is_present);
+    py::class_<Attached>(module, "Attached");
     module.def("attach", &attach);
     module.def("detach", &detach);
     module.def("group_names", [] {

@@ -2,6 +2,7 @@
 """Groups of torch.distributed's other backends, for the operators that take a group."""
 
 import errno
+import os
 import weakref
 from collections.abc import Mapping
 
@@ -10,6 +11,12 @@ import torch.distributed as dist
 from . import _C, _engine
 from ._errors import Error
 from ._lifetime import _settings_list
+
+# Groups of torch.distributed and the names under which the operators know them.
+_names: "weakref.WeakKeyDictionary[dist.ProcessGroup, str]" = weakref.WeakKeyDictionary()
+
+# What attach() has made, by name, and of which group: torch uses names again.
+_made: "dict[str, tuple[weakref.ref[dist.ProcessGroup], _C.Attached]]" = {}
 
 
 def attach(
@@ -30,6 +37,8 @@ def attach(
         raise Error("shmrt.attach() takes a group of torch.distributed: call init_process_group() first", errno.EINVAL)
     group = process_group or dist.distributed_c10d._get_default_group()
     name = group.group_name
+    if name in _made and _made[name][0]() is not group:
+        detach(name)  # it was of a group that is destroyed, and somebody still holds
     if name in _C.group_names():
         return name
     if settings is None and timeout is None and use_shm and _is_default(group):
@@ -38,14 +47,25 @@ def attach(
         raise Error(f'shmrt.attach(): this rank is not in the group "{name}", or it was destroyed', errno.EINVAL)
     store = dist.distributed_c10d._world.pg_map[group][1]
     rank, size = dist.get_rank(group), dist.get_world_size(group)
-    _C.attach(name, rank, size, store, _engine.make, _settings_list(timeout, settings), use_shm)
-    weakref.finalize(group, _C.detach, name)
+    made = _C.attach(name, rank, size, store, _engine.make, _settings_list(timeout, settings), use_shm)
+    _made[name] = weakref.ref(group), made
+    weakref.finalize(group, _leave, name, made, os.getpid())
     return name
 
 
 def detach(name: str) -> None:
     """Leave a group that attach() has made; nothing happens where there is none of that name."""
-    _C.detach(name)
+    if name in _made:
+        _leave(name, _made[name][1], os.getpid())
+    for group in [group for group, known in _names.items() if known == name]:
+        del _names[group]
+
+
+def _leave(name: str, made: _C.Attached, process: int) -> None:
+    if name in _made and _made[name][1] is made:
+        del _made[name]
+    if os.getpid() == process:  # not in a child of fork(), which has none of the connections' threads
+        _C.detach(name, made)
 
 
 def _is_default(group: dist.ProcessGroup) -> bool:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operators, defined on import, under Python names. All of them may stand inside torch.compile(fullgraph=True)."""
 
+import errno
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
 
 from . import _C
-from ._groups import attach
+from ._errors import Error
+from ._groups import _names, attach
 
 _C.register_operators()
 
@@ -21,9 +22,6 @@ _FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _REDUCED = frozenset((*_FLOATS, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64))
 
 _c10d: Any = dist.distributed_c10d
-
-# Groups of torch.distributed and the names under which the operators know them.
-_names: "WeakKeyDictionary[dist.ProcessGroup, str]" = WeakKeyDictionary()
 
 
 def all_reduce(
