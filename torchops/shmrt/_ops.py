@@ -51,6 +51,12 @@ def inference_all_reduce(
 ) -> torch.Tensor:
     """The same into a new tensor; `tensor` is only read. Differentiable for sum and avg."""
     if tensor.dtype not in _REDUCED and dist.is_initialized():
+        if tensor.requires_grad and torch.is_grad_enabled():
+            raise Error(
+                f"inference_all_reduce of {tensor.dtype} has no derivative: reduce its real and imaginary parts "
+                "(torch.view_as_real), or call it under torch.no_grad()",
+                errno.ENOTSUP,
+            )
         result = tensor.clone()
         _reduce_elsewhere(result, op, group)
         return result
