@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared memory switched off: by all ranks or by some, all reduce without it together, and are told who."""
 
+import errno
+import signal
+import time
+
 import across
 import pytest
 import reference
