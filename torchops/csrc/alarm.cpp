@@ -89,8 +89,11 @@ struct Alarm::Shared {
     {
         while (!stopped.load(std::memory_order_acquire)) {
             std::uint64_t times = 0;
-            if (read(timer, &times, sizeof times) != sizeof times)
-                continue;
+            if (read(timer, &times, sizeof times) != sizeof times) {
+                if (errno == EINTR || errno == EAGAIN)
+                    continue;
+                break; /* who closes descriptors that aren't its own has closed this one */
+            }
             is_set.store(false, std::memory_order_relaxed);
             if (!stopped.load(std::memory_order_acquire))
                 ring();

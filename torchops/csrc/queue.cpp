@@ -177,8 +177,14 @@ void WorkQueue::start(const Item &work)
     const Lock lock(mutex_);
     check(lock);
     pending_.push_back(work);
-    if (!running_ && !free_server().alarm->is_set())
+    if (running_ || free_server().alarm->is_set())
+        return;
+    try {
         ring_in(attended_ >= ATTENDED ? LONG_DELAY : DELAY);
+    } catch (...) { /* no thread to run it: then it was not started */
+        pending_.pop_back();
+        throw;
+    }
 }
 
 bool WorkQueue::wait(const QueuedWork &work, std::chrono::milliseconds timeout)
