@@ -2,6 +2,9 @@
 /* route.cpp - decisions, as pure functions of facts; only switched_off() looks at the process. */
 #include "route.h"
 
+#include "errors.h"
+
+#include <cerrno>
 #include <cstdlib>
 #include <map>
 #include <string_view>
@@ -76,6 +79,10 @@ std::string why_off(const std::vector<RankFacts> &ranks)
 
 std::string switched_off(bool use_shm)
 {
+    const char *ours = std::getenv("SHMRT_DISABLE");
+    if (const std::string_view text = ours ? ours : ""; text.size() > 1 || (text.size() == 1 && text != "0" && text != "1"))
+        throw_error(EINVAL, "SHMRT_DISABLE=" + std::string(text) +
+                                ": give 1 to do without shared memory, or 0");
     if (!use_shm)
         return "use_shm=False in init()";
     for (const char *variable : {"SHMRT_DISABLE", "DS_SHM_COMM_ALL_REDUCE_OFF"})
