@@ -204,3 +204,23 @@ def in_a_child() -> None:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert total() == size
+
+
+def switched_off() -> None:
+    """Everything goes to one other engine, and is counted as that, not as done in shared memory."""
+    import shmrt
+
+    join()
+    rank, size = rank_and_size()
+    x = torch.full((5,), rank + 1, dtype=torch.int16)
+    dist.all_reduce(x)
+    assert x.tolist() == [sum(range(1, size + 1))] * 5
+    dist.broadcast(x.float(), 0)
+    dist.barrier()
+    counts = shmrt.stats()["c10d"]
+    assert counts["native"] == {}, counts
+    assert counts["fallback"] == {"shared memory is off: SHMRT_DISABLE=1 on all ranks": 3}, counts
+
+
+def switch_has_a_bad_value() -> None:
+    raises(RuntimeError, "SHMRT_DISABLE=maybe: give 1", join)

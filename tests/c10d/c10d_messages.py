@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """In a rank: sends and receives."""
 
-import contextlib
 import os
 import signal
 import time
@@ -12,6 +11,7 @@ import torch
 import torch.distributed as dist
 from c10d_collectives import MOVED, equal, layouts, moved_term
 from c10d_group import raises, rank_and_size
+from c10d_signals import Stop, alarm
 
 SIZES = (0, 1, 200, 60, 240, 241, 5000, 300_000)  # bytes: in the head of a message, at its edge, and beyond
 
@@ -245,10 +245,6 @@ def sender_stops_halfway() -> None:
     _forget(store, "pid")
 
 
-class Stop(Exception):
-    pass
-
-
 def signal_during_a_send() -> None:
     """What a handler raises comes out of the wait, and the send goes on; a handler may leave the group."""
     rank, size = rank_and_size()
@@ -260,9 +256,9 @@ def signal_during_a_send() -> None:
         raise Stop
 
     if rank == 0:
-        with _alarm(stop):
+        with alarm(stop):
             raises(Stop, "", dist.send, x, 1, group)
-        with _alarm(lambda *_: dist.destroy_process_group(left)):
+        with alarm(lambda *_: dist.destroy_process_group(left)):
             raises(RuntimeError, "destroyed", dist.send, x, 1, left)
         store.set("go", "1")
         store.wait(["got"])
@@ -275,15 +271,3 @@ def signal_during_a_send() -> None:
         dist.destroy_process_group(left)
     dist.destroy_process_group(group)
     _forget(store, "go", "got")
-
-
-@contextlib.contextmanager
-def _alarm(handler):
-    """The handler runs while what is inside waits."""
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

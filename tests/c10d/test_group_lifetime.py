@@ -23,8 +23,17 @@ def test_a_signal_handler_may_destroy_the_group_that_its_thread_waits_in(ranks):
     ranks(2).call(c10d_signals.destroyed_by_a_handler)
 
 
+def test_what_a_signal_handler_raises_comes_out_and_ends_the_collective(ranks):
+    ranks(2).call(c10d_signals.raised_by_a_handler)
+
+
 def test_a_group_that_could_not_be_made_is_not_known_to_operators(lone_ranks):
     lone_ranks(2, {"SHMRT_DISABLE": "1", "SHMRT_ENGINE": "typo"}).call(calls.not_made)
+
+
+def test_switched_off(lone_ranks):
+    lone_ranks(2, {"SHMRT_DISABLE": "1"}).call(calls.switched_off)
+    lone_ranks(1, {"SHMRT_DISABLE": "maybe"}).call(calls.switch_has_a_bad_value)
 
 
 def test_a_child_of_fork_is_refused(ranks):
@@ -60,6 +69,19 @@ except RuntimeError as error:  # the other one has left
     assert "rank" in str(error)
 """,
     "one rank has gone": "if rank: works = [dist.all_reduce(x, async_op=True), dist.irecv(x, 0)]",
+    "in another engine, where nobody comes": """
+import os, time
+b = torch.tensor([True])
+dist.all_reduce(b)
+pids = [None, None]
+dist.all_gather_object(pids, os.getpid())
+if rank == 0:
+    work = dist.all_reduce(b, async_op=True)
+    time.sleep(0.5)  # on the queue's thread
+else:
+    while os.path.exists(f"/proc/{pids[0]}"):
+        time.sleep(0.05)
+""",
     "destroyed with works under way": "w = dist.all_reduce(x, async_op=True); dist.destroy_process_group(); w.wait()",
 }
 

@@ -9,6 +9,7 @@
 #include "engine.h"
 
 #include "comm.h"
+#include "dtypes.h"
 #include "errors.h"
 #include "host.h"
 
@@ -116,30 +117,6 @@ void scatter(const at::Tensor &packed, std::byte *out, const std::vector<std::in
     }
 }
 
-at::ScalarType scalar_type(shmrt_dtype dtype)
-{
-    switch (dtype) {
-    case SHMRT_FLOAT32:
-        return at::kFloat;
-    case SHMRT_FLOAT64:
-        return at::kDouble;
-    case SHMRT_BFLOAT16:
-        return at::kBFloat16;
-    case SHMRT_FLOAT16:
-        return at::kHalf;
-    case SHMRT_INT8:
-        return at::kChar;
-    case SHMRT_UINT8:
-        return at::kByte;
-    case SHMRT_INT16:
-        return at::kShort;
-    case SHMRT_INT32:
-        return at::kInt;
-    default:
-        return at::kLong;
-    }
-}
-
 c10d::ReduceOp reduce_op(shmrt_op op)
 {
     switch (op) {
@@ -187,11 +164,7 @@ Engine::Engine(c10::intrusive_ptr<c10d::Backend> backend, double timeout_s, std:
     : timeout_s_(timeout_s), peers_(std::move(peers)), rank_(backend->getRank()),
       size_(backend->getSize()), forks_(fork_count()), backend_(std::move(backend))
 {
-    /* Connecting has had its own limit. Not every backend lets its own be changed. */
-    try {
-        backend_->setTimeout(std::chrono::milliseconds(static_cast<std::int64_t>(timeout_s * 1e3)));
-    } catch (const std::exception &) {
-    }
+    set_timeout(timeout_s); /* connecting has had its own limit */
 }
 
 Engine::~Engine()
@@ -199,18 +172,32 @@ Engine::~Engine()
     drop();
 }
 
-template <class Start> void Engine::run(const char *what, Start start)
+void Engine::set_timeout(double timeout_s)
 {
-    c10::intrusive_ptr<c10d::Backend> backend;
-    {
-        const std::lock_guard lock(use_);
-        backend = backend_;
+    timeout_s_ = timeout_s;
+    const std::lock_guard lock(use_);
+    try { /* not every backend lets its own be changed */
+        if (backend_)
+            backend_->setTimeout(
+                std::chrono::milliseconds(static_cast<std::int64_t>(timeout_s * 1e3)));
+    } catch (const std::exception &) {
     }
-    if (!backend || aborted_)
+}
+
+c10::intrusive_ptr<c10d::Backend> Engine::backend(const char *what)
+{
+    const std::lock_guard lock(use_);
+    if (!backend_ || aborted_)
         fail(what, "its connections were closed");
+    return backend_;
+}
+
+void Engine::run(const char *what, Start start)
+{
+    const c10::intrusive_ptr<c10d::Backend> in_use = backend(what);
     c10::intrusive_ptr<c10d::Work> work;
     try {
-        work = start(*backend);
+        work = start(*in_use);
     } catch (const std::logic_error &error) { /* a type or operation that it hasn't */
         throw_error(ENOTSUP, std::string(what) + " with " + peers_ + ": " + essence(error.what()));
     } catch (const std::exception &error) {
@@ -231,18 +218,47 @@ void Engine::wait(const char *what, const c10::intrusive_ptr<c10d::Work> &work)
     } catch (const std::exception &error) {
         fail(what, essence(error.what()));
     }
-    if (work->isCompleted() && !raised)
-        return;
+    if (raised || !work->isCompleted())
+        give_up(what, raised);
+}
+
+/* @raised by a signal handler; null after an abort. */
+void Engine::give_up(const char *what, const std::exception_ptr &raised)
+{
+    broken_ = true;
     unfinished_ = true;
     if (raised)
         std::rethrow_exception(raised);
     fail(what, "it was aborted");
 }
 
+void Engine::call(const char *what, std::chrono::milliseconds timeout, Start start)
+{
+    const c10::intrusive_ptr<c10d::Backend> in_use = backend(what);
+    const c10::intrusive_ptr<c10d::Work> work = start(*in_use);
+    if (!work)
+        return;
+    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    try {
+        while (!is_done(*work)) {
+            const std::exception_ptr raised = host().check_signals();
+            if (aborted_ || raised)
+                give_up(what, raised);
+            if (std::chrono::steady_clock::now() > deadline)
+                work->wait(std::chrono::milliseconds(1));
+        }
+    } catch (...) {
+        broken_ = true;
+        unfinished_ = unfinished_ || !work->isCompleted();
+        throw;
+    }
+}
+
 void Engine::fail(const char *what, const std::string &why)
 {
+    broken_ = true;
     const bool is_late = why.find("imed out") != std::string::npos;
-    const std::string limit = std::to_string(timeout_s_);
+    const std::string limit = std::to_string(timeout_s_.load());
     if (is_late)
         throw_error(ETIMEDOUT, std::string(what) + " with " + peers_ + " took more than " +
                                    limit.substr(0, limit.find('.') + 2) + " s: " + why);

@@ -12,7 +12,10 @@
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
+#include <c10/util/FunctionRef.h>
+
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -36,7 +39,7 @@ using EngineFactory = std::function<c10::intrusive_ptr<c10d::Backend>(
  * Engine - one backend, its waits, and what its failures are called
  *
  * One thread at a time is in a collective; abort() may come from any. Failures throw ETIMEDOUT or
- * ECONNABORTED with @peers in the text, and leave the backend as it is: drop() it.
+ * ECONNABORTED with @peers in the text, and leave the backend as it is: drop() it if is_broken().
  */
 class Engine
 {
@@ -63,6 +66,23 @@ class Engine
     /** The backend's own reduction, in place. ENOTSUP where it lacks the type or operation. */
     void allreduce(void *data, std::size_t count, shmrt_dtype dtype, shmrt_op op);
 
+    using Start = c10::function_ref<c10::intrusive_ptr<c10d::Work>(c10d::Backend &)>;
+    /**
+     * Any call of the backend, with its own errors: @start gives the work to wait for, or null.
+     * What it throws leaves the backend usable, as of arguments that it refuses.
+     */
+    void call(const char *what, std::chrono::milliseconds timeout, Start start);
+
+    /** ECONNABORTED after abort() or drop(). */
+    c10::intrusive_ptr<c10d::Backend> backend(const char *what);
+
+    /** Did a collective fail in the middle? Then none after it can be trusted. */
+    bool is_broken() const
+    {
+        return broken_;
+    }
+    void set_timeout(double timeout_s);
+
     /** End the wait that another thread is in, and all later ones. */
     void abort();
     /** Close the connections, so that the other members' waits end. */
@@ -75,11 +95,12 @@ class Engine
     }
 
   private:
-    template <class Start> void run(const char *what, Start start);
+    void run(const char *what, Start start);
     void wait(const char *what, const c10::intrusive_ptr<c10d::Work> &work);
+    [[noreturn]] void give_up(const char *what, const std::exception_ptr &raised);
     [[noreturn]] void fail(const char *what, const std::string &why);
 
-    const double timeout_s_;
+    std::atomic<double> timeout_s_;
     const std::string peers_;
     const int rank_;
     const int size_;
@@ -87,6 +108,7 @@ class Engine
     std::mutex use_;       /* guards backend_; not held while waiting */
     c10::intrusive_ptr<c10d::Backend> backend_;
     std::atomic<bool> aborted_{false};
+    std::atomic<bool> broken_{false};
     std::atomic<bool> unfinished_{false}; /* a collective was given up in the middle */
     std::atomic<std::uint64_t> bytes_sent_{0};
 };

@@ -9,12 +9,9 @@
 #include "host.h"
 #include "trace.h"
 
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <numeric>
 #include <utility>
 
 namespace shmrt
@@ -35,13 +32,6 @@ Registry &registry()
     return *all;
 }
 
-std::vector<int> all_ranks(int size)
-{
-    std::vector<int> ranks(static_cast<std::size_t>(size));
-    std::iota(ranks.begin(), ranks.end(), 0);
-    return ranks;
-}
-
 } // namespace
 
 Group::Group(const GroupParams &params)
@@ -49,6 +39,15 @@ Group::Group(const GroupParams &params)
       forks_(fork_count()), make_engine_(params.engine)
 {
     facts_.ranks = params.size;
+    set_elsewhere(nullptr);
+}
+
+void Group::set_elsewhere(const c10::intrusive_ptr<c10d::Store> &store)
+{
+    elsewhere_.set_params(
+        {make_engine_, store, rank_, size_, name_,
+         seconds_option(settings_, "rendezvous_timeout", "SHMRT_RENDEZVOUS_TIMEOUT", 60),
+         seconds_option(settings_, "timeout", "SHMRT_TIMEOUT", 1800)});
 }
 
 /* As in Comm: what a signal handler calls during a wait would wait for its own thread. */
@@ -72,6 +71,7 @@ Group::Entry::~Entry()
 
 std::shared_ptr<Group> Group::create(const GroupParams &params)
 {
+    observe_as_environment_says(params.rank);
     const std::shared_ptr<Group> group(new Group(params));
     if (params.store) {
         group->meet(params);
@@ -104,7 +104,7 @@ void Group::meet(const GroupParams &params)
             across_ = std::make_unique<Across>(met, rank_, make_engine_, settings_);
     };
     Meeting met = meet_over_store(meeting);
-    store_ = std::move(met.store);
+    set_elsewhere(met.store);
     partition_ = std::move(met.partition);
     comm_ = std::move(met.comm);
     facts_.machines = partition_.machines();
@@ -116,37 +116,28 @@ Way Group::decide(const CallFacts &call)
     const Decision decision = route(facts_, call);
     if (decision.way != Way::FALLBACK)
         return decision.way;
-    bool is_first = false;
     {
         const std::lock_guard lock(counts_lock_);
-        is_first = fallbacks_[decision.reason]++ == 0;
+        fallbacks_[decision.reason]++;
     }
-    trace_instant("fallback", decision.reason, name_);
-    if (is_first && rank_ == 0)
-        host().log(SHMRT_LOG_WARNING,
-                   ("reductions go through torch.distributed: " + decision.reason).c_str());
+    tell_fallback("a reduction", decision.reason);
     return decision.way;
 }
 
-/* Over all ranks, as torch.distributed would do it. Made by the first call that needs it. */
-Engine &Group::flat()
+void Group::tell_fallback(const char *what, const std::string &reason)
 {
-    if (flat_)
-        return *flat_;
-    if (!make_engine_)
-        throw_error(ENOTSUP, "group \"" + name_ +
-                                 "\" was made without an engine for calls that do without shared "
-                                 "memory: call torch.distributed.all_reduce() instead");
-    c10::intrusive_ptr<c10d::Store> store;
-    if (store_)
-        store = c10::make_intrusive<c10d::PrefixStore>("flat", store_);
-    const double connect =
-        seconds_option(settings_, "rendezvous_timeout", "SHMRT_RENDEZVOUS_TIMEOUT", 60);
-    flat_ = std::make_unique<Engine>(make_engine_(store, {all_ranks(size_)}, rank_, connect),
-                                     seconds_option(settings_, "timeout", "SHMRT_TIMEOUT", 1800),
-                                     "all " + std::to_string(size_) + " ranks");
-    flat_in_use_ = flat_.get();
-    return *flat_;
+    trace_instant("fallback", std::string(what) + ": " + reason, name_);
+    {
+        const std::lock_guard lock(counts_lock_);
+        if (!told_.insert(reason).second)
+            return;
+    }
+    if (rank_ == 0)
+        host().log(SHMRT_LOG_WARNING,
+                   (std::string(what) + (name_.empty() ? "" : " of group \"" + name_ + "\"") +
+                    " goes through another engine of torch.distributed, and so do later ones: " +
+                    reason)
+                       .c_str());
 }
 
 void Group::in_turn(const char *what, c10::function_ref<void()> call)
@@ -170,42 +161,20 @@ void Group::tell(const char *what, std::chrono::milliseconds timeout, bool calle
     told_caller_only_ = caller_only;
 }
 
-/* Who waits for this rank sees its connections close, and closes its own: all ranks fail. */
-void Group::end_flat(int code, const std::string &text)
+void Group::set_timeout(std::chrono::milliseconds timeout)
 {
-    {
-        const std::lock_guard lock(flat_dead_lock_);
-        if (!flat_dead_)
-            flat_dead_ = {code, text};
-    }
-    flat_->drop();
+    elsewhere_.set_timeout(static_cast<double>(timeout.count()) * 1e-3);
 }
 
-/* An Entry is held. A failure in the middle of a collective ends the connections for good. */
-template <class Work> void Group::over_flat(Work work)
+c10::intrusive_ptr<c10d::Backend> Group::engine_elsewhere(const char *what)
 {
-    Engine &engine = flat();
-    std::pair<int, std::string> failed;
-    try {
-        const Background as_failure;
-        {
-            const std::lock_guard lock(flat_dead_lock_);
-            if (flat_dead_)
-                throw_error(flat_dead_->first, flat_dead_->second);
-        }
-        work(engine);
-        return;
-    } catch (const Failure &failure) {
-        failed = {failure.code(), failure.what()};
-    } catch (const std::exception &error) {
-        end_flat(ECANCELED, "rank " + std::to_string(rank_) + " was interrupted: " + error.what());
-        throw;
-    }
-    if (failed.first != ENOTSUP)
-        end_flat(failed.first, failed.second);
-    const std::lock_guard lock(flat_dead_lock_);
-    throw_error(flat_dead_ ? flat_dead_->first : failed.first,
-                flat_dead_ ? flat_dead_->second : failed.second);
+    return elsewhere_.backend(what);
+}
+
+void Group::elsewhere(const char *what, std::chrono::milliseconds timeout, Engine::Start start)
+{
+    const Entry entry(*this, what);
+    elsewhere_.call(what, timeout, start);
 }
 
 void Group::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
@@ -231,11 +200,9 @@ void Group::allreduce_now(const void *in, void *out, std::size_t count, shmrt_dt
     const Entry entry(*this, what);
     if (way == Way::ACROSS)
         return across_->allreduce(in, out, count, dtype, op);
-    over_flat([&](Engine &engine) {
-        if (in != out)
-            std::memcpy(out, in, count * shmrt_dtype_bytes(dtype));
-        engine.allreduce(out, count, dtype, op);
-    });
+    if (in != out)
+        std::memcpy(out, in, count * shmrt_dtype_bytes(dtype));
+    elsewhere_.allreduce(out, count, dtype, op);
 }
 
 void Group::barrier(const char *what)
@@ -251,9 +218,7 @@ void Group::barrier_now(const char *what)
     const Entry entry(*this, what);
     if (way == Way::ACROSS)
         return across_->barrier();
-    const std::byte own{};
-    std::vector<std::byte> all(static_cast<std::size_t>(size_));
-    over_flat([&](Engine &engine) { engine.allgather(all.data(), &own, 1); });
+    elsewhere_.barrier();
 }
 
 /*
@@ -262,7 +227,7 @@ void Group::barrier_now(const char *what)
  */
 void Group::allreduce_norm(const shmrt_norm_args &args, const char *what, const CallFacts &call)
 {
-    if (is_local() && call.use_shm) {
+    if (route(facts_, call).way == Way::SHARED_MEMORY) {
         const auto native = [&](shmrt_comm *comm) { return shmrt_allreduce_norm(comm, &args); };
         return in_turn(what, [&] { comm_->call(what, native); });
     }
@@ -289,19 +254,12 @@ void Group::allreduce_norm(const shmrt_norm_args &args, const char *what, const 
 
 void Group::abort(const std::string &reason)
 {
-    if (Engine *flat = flat_in_use_) {
-        {
-            const std::lock_guard lock(flat_dead_lock_);
-            if (!flat_dead_)
-                flat_dead_ = {ECONNABORTED, reason};
-        }
-        flat->abort();
-        /* The thread that is in a call closes the connections; without one, this one does. */
-        if (caller_.load(std::memory_order_relaxed) != std::this_thread::get_id() &&
-            call_.try_lock()) {
-            flat->drop();
-            call_.unlock();
-        }
+    elsewhere_.abort(reason);
+    /* The thread that is in a call closes the connections; without one, this one does. */
+    if (elsewhere_.is_made() &&
+        caller_.load(std::memory_order_relaxed) != std::this_thread::get_id() && call_.try_lock()) {
+        elsewhere_.drop();
+        call_.unlock();
     }
     if (across_)
         across_->abort(reason);
@@ -319,14 +277,13 @@ void Group::close(const std::string &reason)
 {
     if (forks_ != fork_count())
         return;
-    if (facts_.machines > 1 || flat_in_use_) {
+    if (facts_.machines > 1 || elsewhere_.is_made()) {
         if (call_.try_lock())
             call_.unlock();
         else
             abort(reason);
         const std::lock_guard calls(call_);
-        if (flat_)
-            flat_->drop();
+        elsewhere_.drop();
         if (across_)
             across_->close();
     }

@@ -4,7 +4,7 @@
 
 #include "across.h"
 #include "comm.h"
-#include "engine.h"
+#include "elsewhere.h"
 #include "meeting.h"
 #include "route.h"
 
@@ -18,9 +18,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 namespace shmrt
@@ -111,6 +111,15 @@ class Group
     }
     /** What rules the next calls; to be told by who has the turn. */
     void tell(const char *what, std::chrono::milliseconds timeout, bool caller_only);
+    /** The limit of collectives that are not told another one. */
+    void set_timeout(std::chrono::milliseconds timeout);
+
+    /** The engine of elsewhere(), for messages. Made by the first who asks: collective. */
+    c10::intrusive_ptr<c10d::Backend> engine_elsewhere(const char *what);
+    /** A collective of another engine, over all ranks, by who has the turn: see Engine::call(). */
+    void elsewhere(const char *what, std::chrono::milliseconds timeout, Engine::Start start);
+    /** Log it, where it is the first fall back for this reason; rank 0 speaks for all. */
+    void tell_fallback(const char *what, const std::string &reason);
 
     /** End every wait in it, on all ranks of all machines; at any time, from any thread. */
     void abort(const std::string &reason);
@@ -139,22 +148,18 @@ class Group
     explicit Group(const GroupParams &params);
 
     void meet(const GroupParams &params);
+    void set_elsewhere(const c10::intrusive_ptr<c10d::Store> &store);
     Way decide(const CallFacts &call);
     void in_turn(const char *what, c10::function_ref<void()> call);
     void allreduce_now(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op,
                        const char *what, const CallFacts &call);
     void barrier_now(const char *what);
-    template <class Work> void over_flat(Work work);
-    void end_flat(int code, const std::string &text);
-    Engine &flat();
-
     const int rank_;
     const int size_;
     const std::string name_;
     const std::vector<std::string> settings_;
     const unsigned forks_; /* as in Comm */
     const EngineFactory make_engine_;
-    c10::intrusive_ptr<c10d::Store> store_; /* of this group alone; null where it has none */
     GroupFacts facts_;
     Partition partition_;
     std::shared_ptr<Comm> comm_;
@@ -166,13 +171,11 @@ class Group
 
     std::mutex call_; /* held through each call across machines, and each fallback */
     std::atomic<std::thread::id> caller_; /* who holds it; each thread only looks for itself */
-    std::unique_ptr<Engine> flat_;
-    std::atomic<Engine *> flat_in_use_{nullptr}; /* flat_, for an abort */
-    std::shared_ptr<Comm> alone_;                /* of this rank only: norms of its own */
-    std::mutex flat_dead_lock_;
-    std::optional<std::pair<int, std::string>> flat_dead_; /* what ended flat_ */
+    Elsewhere elsewhere_;
+    std::shared_ptr<Comm> alone_; /* of this rank only: norms of its own */
     std::mutex counts_lock_;
     std::map<std::string, std::uint64_t> fallbacks_;
+    std::set<std::string> told_; /* reasons of fall backs that were logged */
 };
 
 /*

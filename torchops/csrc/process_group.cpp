@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <numeric>
 #include <utility>
 
 namespace shmrt
@@ -25,17 +24,6 @@ namespace
 {
 
 using std::chrono::milliseconds;
-
-/* Null where there is none of this name. */
-std::shared_ptr<Group> registered_group(const std::string &name)
-{
-    try {
-        const Background failures;
-        return find_group(name);
-    } catch (const Failure &) {
-        return nullptr;
-    }
-}
 
 std::string seconds_text(milliseconds timeout)
 {
@@ -86,10 +74,8 @@ void ProcessGroupShmrt::put_operators_in_turn()
 
 ProcessGroupShmrt::~ProcessGroupShmrt()
 {
-    if (forks_ != fork_count()) {
-        engine_.release(); /* its threads are not in this process, and would be waited for */
+    if (forks_ != fork_count())
         return;
-    }
     const Released released;
     leave("its process group was freed");
 }
@@ -155,9 +141,7 @@ c10::intrusive_ptr<c10d::Backend::Options> ProcessGroupShmrt::getBackendOptions(
 void ProcessGroupShmrt::setTimeout(milliseconds timeout)
 {
     options_->timeout = timeout;
-    const std::lock_guard lock(engine_lock_);
-    if (engine_)
-        engine_->setTimeout(timeout);
+    group_->set_timeout(timeout);
 }
 
 c10::intrusive_ptr<c10d::Backend>
@@ -202,9 +186,6 @@ void ProcessGroupShmrt::abort()
     if (p2p_)
         p2p_->abort(reason.c_str());
     queue_->close(ECONNABORTED, reason);
-    const std::lock_guard lock(engine_lock_);
-    if (engine_)
-        engine_->abort();
 }
 
 void ProcessGroupShmrt::shutdown()
@@ -213,8 +194,10 @@ void ProcessGroupShmrt::shutdown()
         return;
     const Released released;
     /* By a signal handler, inside a collective: that one ends first, and can't be waited for. */
-    if (queue_->is_run_here() || group_->is_entered_by_this_thread())
+    if (queue_->is_run_here() || group_->is_entered_by_this_thread()) {
+        unregister_group(params_.name, group_.get());
         return abort();
+    }
     queue_->drain();
     leave("the process group was destroyed");
 }
@@ -227,20 +210,12 @@ void ProcessGroupShmrt::leave(const std::string &reason)
         return abort();
     if (is_closed_.exchange(true))
         return;
-    if (registered_group(params_.name) == group_)
-        unregister_group(params_.name);
+    unregister_group(params_.name, group_.get());
     queue_->close(ENOTCONN, reason);
     if (p2p_)
         p2p_->close(ENOTCONN, reason);
     group_->close(reason);
     queue_->stop();
-    c10::intrusive_ptr<c10d::Backend> engine;
-    {
-        const std::lock_guard lock(engine_lock_);
-        engine = std::move(engine_);
-    }
-    if (engine)
-        engine->shutdown();
 }
 
 void ProcessGroupShmrt::refuse(const Call &call, const std::string &text) const
@@ -256,7 +231,10 @@ std::chrono::milliseconds ProcessGroupShmrt::timeout_of(const Call &call) const
 /* A work runs on one thread at a time, so only it knows and changes what the communicator knows. */
 void ProcessGroupShmrt::prepare(const Call &call)
 {
-    counts_->native[static_cast<std::size_t>(call.type) % ProcessGroupCounts::TYPES]++;
+    if (group_->off().empty())
+        counts_->native[static_cast<std::size_t>(call.type) % ProcessGroupCounts::TYPES]++;
+    else
+        count_fallback(call, elsewhere_);
     group_->tell(call.name, timeout_of(call), WorkQueue::is_own_thread());
 }
 
@@ -282,36 +260,20 @@ ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::submit(const Call &call, const Ten
 c10::intrusive_ptr<c10d::Backend> ProcessGroupShmrt::engine_for(const Call &call)
 {
     check_process();
-    const std::lock_guard lock(engine_lock_);
-    if (engine_)
-        return engine_;
+    if (is_closed_)
+        throw_error(ENOTCONN, std::string(call.name) + ": the process group was destroyed");
     if (!params_.engine)
         refuse(call, "needs another engine, and this process has named none");
-    std::vector<int> ranks(size_);
-    std::iota(ranks.begin(), ranks.end(), 0);
-    engine_ = params_.engine(c10::make_intrusive<c10d::PrefixStore>("engine", store_), {ranks},
-                             rank_, static_cast<double>(options_->timeout.count()) * 1e-3);
-    return engine_;
+    return group_->engine_elsewhere(call.name);
 }
 
 void ProcessGroupShmrt::count_fallback(const Call &call, const std::string &reason)
 {
-    bool is_first = false;
     {
         const std::lock_guard lock(counts_->lock);
-        is_first = counts_->fallbacks[reason]++ == 0;
+        counts_->fallbacks[reason]++;
     }
-    trace_instant("fallback", std::string(call.name) + ": " + reason, params_.name);
-    if (is_first && rank_ == 0)
-        host().log(SHMRT_LOG_INFO, (std::string(call.name) + " of process group \"" + params_.name +
-                                    "\" goes to another engine: " + reason)
-                                       .c_str());
-}
-
-void ProcessGroupShmrt::run_elsewhere(const Call &call, const WorkPtr &work)
-{
-    if (work)
-        work->wait(timeout_of(call));
+    group_->tell_fallback(call.name, reason);
 }
 
 /* Who knows Gloo's messages looks for the words "Timed out". */
@@ -334,9 +296,13 @@ void ProcessGroupShmrt::monitoredBarrier(const c10d::BarrierOptions &options, bo
     /* No other rank can have come by then; making the other engine would wait for all of them. */
     if (rank_ == 0 && options.timeout.count() == 0)
         throw_error(ETIMEDOUT, "Rank 0 timed out in monitoredBarrier after 0 ms");
-    const c10::intrusive_ptr<c10d::Backend> engine = engine_for(call);
-    queue_->drain();
-    engine->monitoredBarrier(options, wait_all_ranks);
+    engine_for(call);
+    queue_->run_here([&] {
+        group_->elsewhere(call.name, timeout_of(call), [&](c10d::Backend &engine) {
+            engine.monitoredBarrier(options, wait_all_ranks);
+            return c10::intrusive_ptr<c10d::Work>();
+        });
+    });
 }
 
 ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::barrier(const c10d::BarrierOptions &options)

@@ -213,14 +213,14 @@ class ProcessGroupShmrt final : public c10d::Backend
     WorkPtr fall_back(const Call &call, const std::string &reason, const Tensors &inputs,
                       Outputs outputs, F run)
     {
-        const c10::intrusive_ptr<c10d::Backend> engine = engine_for(call);
+        engine_for(call);
         count_fallback(call, reason);
-        return submit(call, inputs, std::move(outputs),
-                      [this, engine, run, call]() mutable { run_elsewhere(call, run(*engine)); });
+        return submit(call, inputs, std::move(outputs), [this, run, call]() mutable {
+            group_->elsewhere(call.name, timeout_of(call), run);
+        });
     }
     c10::intrusive_ptr<c10d::Backend> engine_for(const Call &call);
     void count_fallback(const Call &call, const std::string &reason);
-    void run_elsewhere(const Call &call, const WorkPtr &work);
 
     const at::Tensor &message_tensor(const Call &call, const Tensors &tensors, int tag) const;
     void check_peer(const Call &call, int peer) const;
@@ -245,9 +245,6 @@ class ProcessGroupShmrt final : public c10d::Backend
     std::atomic<std::uint64_t> sequence_{0};
     std::atomic<c10d::ErrorType> error_{c10d::ErrorType::SUCCESS};
     std::atomic<bool> is_closed_{false};
-
-    std::mutex engine_lock_;
-    c10::intrusive_ptr<c10d::Backend> engine_; /* under engine_lock_ */
 };
 
 } // namespace shmrt

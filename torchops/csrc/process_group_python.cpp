@@ -2,6 +2,7 @@
 /* process_group_python.cpp - making groups from Python, and letting go of them at exit. */
 #include "process_group_python.h"
 
+#include "group_python.h"
 #include "host.h"
 #include "process_group.h"
 
@@ -19,20 +20,6 @@ namespace shmrt
 
 namespace
 {
-
-/* A Python function that C++ keeps, and may let go of on any thread. */
-EngineFactory engine_factory(py::object function)
-{
-    const std::shared_ptr<py::object> kept(new py::object(std::move(function)), [](py::object *o) {
-        const py::gil_scoped_acquire gil;
-        delete o;
-    });
-    return [kept](const c10::intrusive_ptr<c10d::Store> &store,
-                  const std::vector<std::vector<int>> &groups, int rank, double timeout_s) {
-        const py::gil_scoped_acquire gil;
-        return (*kept)(store, groups, rank, timeout_s).cast<c10::intrusive_ptr<c10d::Backend>>();
-    };
-}
 
 /* Does not keep the group alive. */
 class Handle

@@ -8,6 +8,7 @@
  */
 #include "reduce.h"
 
+#include "dtypes.h"
 #include "errors.h"
 #include "group.h"
 #include "host.h"
@@ -131,30 +132,11 @@ void refuse_overlap(const at::Tensor &self, Operator which)
 
 shmrt_dtype checked_dtype(const at::Tensor &self, Operator which)
 {
-    switch (self.scalar_type()) {
-    case at::kFloat:
-        return SHMRT_FLOAT32;
-    case at::kDouble:
-        return SHMRT_FLOAT64;
-    case at::kBFloat16:
-        return SHMRT_BFLOAT16;
-    case at::kHalf:
-        return SHMRT_FLOAT16;
-    case at::kChar:
-        return SHMRT_INT8;
-    case at::kByte:
-        return SHMRT_UINT8;
-    case at::kShort:
-        return SHMRT_INT16;
-    case at::kInt:
-        return SHMRT_INT32;
-    case at::kLong:
-        return SHMRT_INT64;
-    default:
-        throw_error(ENOTSUP, std::string(operator_name(which)) + " can't reduce dtype " +
-                                 dtype_name(self) + "; it reduces " + listed_dtypes() +
-                                 ": convert with tensor.to(...) first");
-    }
+    if (const auto dtype = dtype_of(self.scalar_type()))
+        return *dtype;
+    throw_error(ENOTSUP, std::string(operator_name(which)) + " can't reduce dtype " +
+                             dtype_name(self) + "; it reduces " + listed_dtypes() +
+                             ": convert with tensor.to(...) first");
 }
 
 shmrt_op checked_op(std::string_view name)

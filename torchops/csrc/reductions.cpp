@@ -3,6 +3,7 @@
  * reductions.cpp - the collectives of the c10d backend that compute: all-reduce, reduce and
  * reduce-scatter. Which of them libshmrt does, Reduction::of() says; the others fall back.
  */
+#include "dtypes.h"
 #include "process_group.h"
 
 #include <torch/csrc/distributed/c10d/Utils.hpp>
@@ -36,35 +37,6 @@ std::optional<shmrt_op> operation(const ReduceOp &op)
     }
 }
 
-std::optional<shmrt_dtype> element_type(at::ScalarType type)
-{
-    switch (type) {
-    case at::kFloat:
-    case at::kComplexFloat:
-        return SHMRT_FLOAT32;
-    case at::kDouble:
-    case at::kComplexDouble:
-        return SHMRT_FLOAT64;
-    case at::kBFloat16:
-        return SHMRT_BFLOAT16;
-    case at::kHalf:
-    case at::kComplexHalf:
-        return SHMRT_FLOAT16;
-    case at::kChar:
-        return SHMRT_INT8;
-    case at::kByte:
-        return SHMRT_UINT8;
-    case at::kShort:
-        return SHMRT_INT16;
-    case at::kInt:
-        return SHMRT_INT32;
-    case at::kLong:
-        return SHMRT_INT64;
-    default:
-        return std::nullopt;
-    }
-}
-
 /* Elements of each of @tensors; nothing where all have as many. */
 std::vector<std::size_t> uneven_counts(const std::vector<at::Tensor> &tensors, const Reduction &how)
 {
@@ -85,7 +57,7 @@ constexpr const char *SPARSE = "c10d: sparse tensors";
 std::optional<Reduction> Reduction::of(const ReduceOp &op, const at::Tensor &tensor,
                                        const char **why_not)
 {
-    const auto dtype = element_type(tensor.scalar_type());
+    const auto dtype = dtype_of(c10::toRealValueType(tensor.scalar_type()));
     const auto how = operation(op);
     if (!how)
         *why_not = "c10d: a reduction other than sum, avg, product, min and max";
@@ -120,8 +92,6 @@ ProcessGroupShmrt::WorkPtr ProcessGroupShmrt::allreduce(Tensors &tensors,
         refuse(call, "unsupported reduction operation for sparse tensors: they are only summed");
     if (!is_sparse)
         check_dense(call, tensors);
-    else if (options.reduceOp != ReduceOp::SUM)
-        refuse(call, "unsupported reduction operation: sparse tensors can only be summed");
     const auto how = is_sparse || tensors.size() > 1
                          ? std::nullopt
                          : Reduction::of(options.reduceOp, tensors.front(), &reason);
