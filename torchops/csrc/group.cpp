@@ -133,11 +133,11 @@ void Group::tell_fallback(const char *what, const std::string &reason)
             return;
     }
     if (rank_ == 0)
-        host().log(SHMRT_LOG_WARNING,
-                   (std::string(what) + (name_.empty() ? "" : " of group \"" + name_ + "\"") +
-                    " goes through another engine of torch.distributed, and so do later ones: " +
-                    reason)
-                       .c_str());
+        host().log(
+            SHMRT_LOG_WARNING,
+            (std::string(what) + (name_.empty() ? "" : " of group \"" + name_ + "\"") +
+             " goes through another engine of torch.distributed, and so do later ones: " + reason)
+                .c_str());
 }
 
 void Group::in_turn(const char *what, c10::function_ref<void()> call)
