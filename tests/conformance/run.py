@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """PyTorch's own distributed tests, against Gloo and against shmrt in one run: who passes what, and why not.
 
-    python tests/conformance/run.py                        # the suite that comes inside the wheel
-    python tests/conformance/run.py --only all_reduce      # the tests whose names match
-    python tests/conformance/run.py --as-if mpi --only all_to_all  # which PyTorch runs for MPI only
-    python tests/conformance/run.py PATH/test_c10d_gloo.py # Gloo's suite, from PyTorch's sources elsewhere
+python tests/conformance/run.py                        # the suite that comes inside the wheel
+python tests/conformance/run.py --only all_reduce      # the tests whose names match
+python tests/conformance/run.py --as-if mpi --only all_to_all  # which PyTorch runs for MPI only
+python tests/conformance/run.py PATH/test_c10d_gloo.py # Gloo's suite, from PyTorch's sources elsewhere
 """
 
 import argparse

@@ -18,11 +18,6 @@ from rankpool import Ranks  # noqa: E402
 ENVIRONMENT = {"SHMRT_DEEPSPEED": "1", "PYTHONPATH": str(HERE)}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def new_compile_cache(tmp_path_factory):
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("inductor"))
-
-
 @pytest.fixture(scope="session")
 def deepspeed_ranks():
     """deepspeed_ranks(n): n ranks, the same ones in every test; the tests leave them usable."""

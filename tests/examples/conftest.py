@@ -6,12 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
+sys.path[:0] = [str(EXAMPLES), str(Path(__file__).resolve().parents[1] / "torch")]
+
+import warm  # noqa: E402
+from rankpool import LAUNCHERS_VARIABLES, free_port, rank_environment  # noqa: E402
+
+warm.also(warm.TRANSFORMERS)
 
 # Not what a test asserts: what frees the machine when a job hangs.
 TIMEOUT_S = 600
@@ -19,8 +26,6 @@ TIMEOUT_S = 600
 
 def launcher(kind, ranks):
     """The words before the program, for each way to start a job."""
-    if kind == "alone":
-        return [sys.executable]
     if kind == "shm-launch":
         return [os.environ.get("SHM_LAUNCH", "shm-launch"), "-n", str(ranks), sys.executable]
     if kind == "torchrun":
@@ -32,26 +37,50 @@ def launcher(kind, ranks):
     raise ValueError(kind)
 
 
+def run_forked(folder, words, ranks):
+    """Ranks without a launcher, forked from what has PyTorch imported. None of them speaks to stderr here."""
+    job, port = uuid.uuid4().hex, free_port()
+    environments = [rank_environment(rank, ranks, job, port) for rank in range(ranks)]
+    if ranks == 1:
+        for name in LAUNCHERS_VARIABLES:
+            environments[0].pop(name, None)
+    logs = [folder / f"rank-{rank}.log" for rank in range(ranks)]
+    for log in logs:
+        log.write_text("")
+    processes = []
+    try:
+        for environment, log in zip(environments, logs, strict=True):
+            processes.append(warm.Warm(environment, str(log), warm.run_program, words[0], words[1:]))
+        code = warm.wait_for_all(processes, TIMEOUT_S)
+    finally:
+        warm.end(processes)
+    return SimpleNamespace(returncode=code, stdout="".join(log.read_text() for log in logs), stderr="")
+
+
 @pytest.fixture
 def example(tmp_path):
     """Runs a job; its outcome has returncode, stdout, stderr, and result: what --json wrote."""
 
-    def run(program, *arguments, ranks=2, kind="shm-launch"):
+    def run(program, *arguments, ranks=2, kind="forked"):
         path = tmp_path / "result.json"
+        words = [str(program), *arguments, "--json", str(path)]
+        outcome = run_forked(tmp_path, words, ranks) if kind == "forked" else run_launched(words, ranks, kind)
+        outcome.result = json.loads(path.read_text()) if path.exists() else None
+        return outcome
+
+    def run_launched(words, ranks, kind):
         environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         if kind == "torchrun":
             # What torchrun sets by itself, with a page of warning.
             environment.setdefault("OMP_NUM_THREADS", "1")
-        outcome = subprocess.run(
-            [*launcher(kind, ranks), str(program), *arguments, "--json", str(path)],
+        return subprocess.run(
+            [*launcher(kind, ranks), *words],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
             env=environment,
             check=False,
         )
-        outcome.result = json.loads(path.read_text()) if path.exists() else None
-        return outcome
 
     return run
 
@@ -73,8 +102,25 @@ def decoder(example):
 
 
 @pytest.fixture(scope="session")
+def few(tmp_path_factory):
+    """A ninth of the corpus, for all but the main job: the arguments, and what must be found in it."""
+    import infer as example
+
+    sentences = [sentence for _, sentence in example.read_corpus(example.CORPUS)][::9]
+    path = tmp_path_factory.mktemp("corpus") / "few.txt"
+    path.write_text("\n".join(sentences))
+    return SimpleNamespace(arguments=("--repeat", "1", "--corpus", str(path)), expected=best_matches(path))
+
+
+@pytest.fixture(scope="session")
 def expected():
-    """The best matches by the plain model, without padding: [(query, [(score, sentence)])]."""
+    import infer as example
+
+    return best_matches(example.CORPUS)
+
+
+def best_matches(corpus):
+    """By the plain model, without padding: [(query, [(score, sentence)])]."""
     import infer as example
     import torch
     import tp_bert
@@ -94,7 +140,7 @@ def expected():
             result[rows] = torch.nn.functional.normalize(hidden.mean(1))
         return result
 
-    sentences = [sentence for _, sentence in example.read_corpus(example.CORPUS)]
+    sentences = [sentence for _, sentence in example.read_corpus(corpus)]
     best = (embed(example.QUERIES) @ embed(sentences).T).topk(example.MATCHES)
     return [
         (query, [(score, sentences[row]) for score, row in zip(scores, rows, strict=True)])

@@ -48,7 +48,7 @@ def test_every_rank_count(decoder, unsharded, ranks):
 
 def test_compiled(decoder, unsharded):
     """Two ranks; only rank 0 speaks."""
-    outcome = decoder(*QUICK)
+    outcome = decoder(*QUICK, kind="shm-launch")
     assert_right(outcome, unsharded, 2)
     assert_speeds(outcome.result)
     assert outcome.result["compiled"]

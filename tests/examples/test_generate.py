@@ -39,12 +39,13 @@ def assert_right(outcome, unsharded, ranks, backend="shmrt"):
 
 @pytest.mark.parametrize("backend", ["shmrt", "gloo"])
 def test_eager(generate, unsharded, backend):
-    assert_right(generate(*QUICK, "--eager", "--backend", backend), unsharded, 2, backend)
+    outcome = generate(*QUICK, "--eager", "--backend", backend, kind="shm-launch")
+    assert_right(outcome, unsharded, 2, backend)
 
 
 def test_alone(generate, unsharded):
     """One rank: transformers splits nothing, and nothing is reduced."""
-    assert_right(generate(*QUICK, "--eager", kind="alone"), unsharded, 1)
+    assert_right(generate(*QUICK, "--eager", ranks=1), unsharded, 1)
 
 
 BROKEN = """

@@ -30,13 +30,13 @@ def assert_exact(outcome, expected, ranks):
 
 
 @pytest.mark.parametrize("ranks", [3, *(pytest.param(ranks, marks=pytest.mark.long) for ranks in (1, 4, 6))])
-def test_every_rank_count(infer, expected, ranks):
-    assert_exact(infer("--eager", "--repeat", "1", ranks=ranks), expected, ranks)
+def test_every_rank_count(infer, few, ranks):
+    assert_exact(infer("--eager", *few.arguments, ranks=ranks), few.expected, ranks)
 
 
 def test_the_main_job(infer, expected):
     """As `make run` does it: two ranks, compiled; only rank 0 speaks."""
-    outcome = infer()
+    outcome = infer(kind="shm-launch")
     assert_exact(outcome, expected, 2)
     assert outcome.result["compiled"]
     for line in ("Best matches", "Speed", "Where the ranks and their buffers were", "Checks"):
@@ -51,13 +51,13 @@ def test_the_main_job(infer, expected):
         assert fact["buffer"]["pages"] > 0
 
 
-@pytest.mark.parametrize("kind", ["torchrun", "mpirun"])
-def test_other_launchers(infer, expected, kind):
-    assert_exact(infer("--eager", "--repeat", "1", kind=kind), expected, 2)
+@pytest.mark.parametrize("kind", ["torchrun", pytest.param("mpirun", marks=pytest.mark.long)])
+def test_other_launchers(infer, few, kind):
+    assert_exact(infer("--eager", *few.arguments, kind=kind), few.expected, 2)
 
 
-def test_alone(infer, expected):
-    assert_exact(infer("--eager", "--repeat", "1", kind="alone"), expected, 1)
+def test_alone(infer, few):
+    assert_exact(infer("--eager", *few.arguments, ranks=1), few.expected, 1)
 
 
 def assert_bf16(outcome):
@@ -68,19 +68,19 @@ def assert_bf16(outcome):
     assert bits["value"] == 0
 
 
-def test_bf16(infer):
-    assert_bf16(infer("--eager", "--repeat", "1", "--dtype", "bf16"))
+def test_bf16(infer, few):
+    assert_bf16(infer("--eager", *few.arguments, "--dtype", "bf16"))
 
 
 @pytest.mark.long
-def test_gloo(infer, expected):
-    outcome = infer("--eager", "--repeat", "1", "--backend", "gloo")
-    assert_exact(outcome, expected, 2)
+def test_gloo(infer, few):
+    outcome = infer("--eager", *few.arguments, "--backend", "gloo")
+    assert_exact(outcome, few.expected, 2)
     assert outcome.result["all_reduce"][0]["how"] == "stopwatch"
 
 
 def test_five_ranks_are_refused(infer):
-    outcome = infer(ranks=5)
+    outcome = infer(ranks=5, kind="shm-launch")
     assert outcome.returncode == 2
     said = outcome.stdout + outcome.stderr
     assert said.count("12 attention heads cannot be shared by 5 ranks: take 1, 2, 3, 4, 6, 12") == 1
@@ -89,7 +89,7 @@ def test_five_ranks_are_refused(infer):
 def test_own_corpus_and_queries(infer, tmp_path):
     corpus = tmp_path / "mine.txt"
     corpus.write_text("# a comment\nThe cat sat on the mat.\n== Recipes\nBoil the eggs for six minutes.\n")
-    outcome = infer("--eager", "--corpus", str(corpus), "--queries", "how to cook", "kitten")
+    outcome = infer("--eager", "--repeat", "1", "--corpus", str(corpus), "--queries", "how to cook", "kitten")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     cook, kitten = (answer["matches"][0] for answer in outcome.result["queries"])
     assert (cook["work"], cook["sentence"]) == ("Recipes", "Boil the eggs for six minutes.")
@@ -139,22 +139,22 @@ def test_the_checks_can_fail(infer, tmp_path, all_reduce, failing):
 
 @pytest.mark.long
 @pytest.mark.parametrize("ranks", [1, 3, 4, 6, 12])
-def test_every_rank_count_compiled(infer, expected, ranks):
-    assert_exact(infer("--repeat", "1", ranks=ranks), expected, ranks)
+def test_every_rank_count_compiled(infer, few, ranks):
+    assert_exact(infer(*few.arguments, ranks=ranks), few.expected, ranks)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["torchrun", "mpirun"])
-def test_other_launchers_compiled(infer, expected, kind):
-    assert_exact(infer("--repeat", "1", kind=kind), expected, 2)
+def test_other_launchers_compiled(infer, few, kind):
+    assert_exact(infer(*few.arguments, kind=kind), few.expected, 2)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("ranks", [2, 4, 12])
-def test_bf16_compiled(infer, ranks):
-    assert_bf16(infer("--repeat", "1", "--dtype", "bf16", ranks=ranks))
+def test_bf16_compiled(infer, few, ranks):
+    assert_bf16(infer(*few.arguments, "--dtype", "bf16", ranks=ranks))
 
 
 @pytest.mark.long
-def test_gloo_compiled(infer, expected):
-    assert_exact(infer("--repeat", "1", "--backend", "gloo"), expected, 2)
+def test_gloo_compiled(infer, few):
+    assert_exact(infer(*few.arguments, "--backend", "gloo"), few.expected, 2)

@@ -13,16 +13,12 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "torch"))
 
+import warm  # noqa: E402
 from framework import join, leave, still_usable  # noqa: E402
 from rankpool import RankFailed, Ranks  # noqa: E402
 
+warm.also(warm.TRANSFORMERS)
 BACKEND = os.environ.get("SHMRT_TEST_BACKEND", "cpu:shmrt")
-
-
-@pytest.fixture(scope="session")
-def compile_cache(tmp_path_factory):
-    """A graph in the user's cache would prove nothing."""
-    return str(tmp_path_factory.mktemp("inductor"))
 
 
 @pytest.fixture(scope="session")
@@ -37,13 +33,13 @@ def pools():
 
 
 @pytest.fixture
-def ranks(pools, compile_cache):
+def ranks(pools):
     """ranks(n): n ranks in one process group; a test that breaks them makes the next one start new ones."""
 
     def get(size: int) -> Ranks:
         pool = pools.get(size)
         if pool is None or not pool.alive():
-            env = {"PYTHONPATH": str(HERE), "TORCHINDUCTOR_CACHE_DIR": compile_cache, "HF_HUB_OFFLINE": "1"}
+            env = {"PYTHONPATH": str(HERE), "HF_HUB_OFFLINE": "1"}
             pool = pools[size] = Ranks(size, env)
             pool.call(join, BACKEND, timeout=180)
         return pool
@@ -54,4 +50,3 @@ def ranks(pools, compile_cache):
             pool.call(still_usable, timeout=60)
         except RankFailed:
             pools.pop(size).close()
-

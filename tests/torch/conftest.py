@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-import os
 
 import pytest
+import warm
 from rankpool import RankFailed, Ranks
+
+warm.also(warm.TRANSFORMERS)
 
 
 def join() -> None:
     import shmrt
 
     shmrt.init()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def new_compile_cache(tmp_path_factory):
-    """A graph that an earlier build of the operators left in the user's cache would prove nothing."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("inductor"))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ranks as processes: starts N Python workers, calls functions in all of them, never hangs.
 
-A worker is started once and called many times, since importing torch takes longer than most tests.
+A worker is started once and called many times, since importing torch takes longer than most tests; most are forked
+from a process that has it (warm.py).
 Each call has a deadline; when it passes, every worker writes down where it stands and is killed, by
 its own pid.
 """
@@ -19,6 +20,11 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import warm  # noqa: E402
+from worker import serve  # noqa: E402
+
 LAUNCHERS_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS")
 
 
@@ -44,17 +50,20 @@ class Worker:
 
     def __init__(self, rank: int, env: dict[str, str], before: list[str] | None = None) -> None:
         self.rank = rank
-        self.output = tempfile.TemporaryFile()
+        self.output = tempfile.NamedTemporaryFile()
         self.output_start = 0
         self.pipe, theirs = Pipe()
-        self.process = subprocess.Popen(
-            [*(before or []), sys.executable, str(HERE / "worker.py"), str(theirs.fileno())],
-            env=env,
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=self.output,
-            stderr=subprocess.STDOUT,
-        )
+        if before is None and warm.can_serve(env):
+            self.process = warm.Warm(env, self.output.name, serve, theirs)
+        else:
+            self.process = subprocess.Popen(
+                [*(before or []), sys.executable, str(HERE / "worker.py"), str(theirs.fileno())],
+                env=env,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=self.output,
+                stderr=subprocess.STDOUT,
+            )
         theirs.close()
 
     def text(self) -> str:

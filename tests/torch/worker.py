@@ -2,6 +2,7 @@
 """A rank of a test: runs the functions that come through the pipe, until it is closed."""
 
 import faulthandler
+import os
 import pickle
 import signal
 import sys
@@ -10,21 +11,24 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 
-def main() -> None:
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
-    sys.path.insert(0, str(Path(__file__).parent))
-    pipe = Connection(int(sys.argv[1]))
+def serve(pipe: Connection) -> None:
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     while True:
         try:
             request = pipe.recv_bytes()
         except EOFError:
-            return
+            break
         try:
             function, args = pickle.loads(request)
             answer = True, function(*args)
         except BaseException:
             answer = False, traceback.format_exc()
         pipe.send_bytes(pickle.dumps(answer))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # without seconds of taking PyTorch down, which other tests look at
 
 
-main()
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    serve(Connection(int(sys.argv[1])))
