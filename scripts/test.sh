@@ -12,6 +12,9 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 logs=build/test-logs
 jobs=$(nproc)
 tests_at_once=$((jobs + 1)) # some only wait
+# Of the Python tests, those that mostly wait: for time limits, for dead ranks, or for each other. None of them
+# measures, and none counts what is left behind on the machine.
+waiting=(tests/badinput tests/c10d tests/machines tests/aoti tests/packaging tests/conformance tests/deploy)
 slowest=(--durations=40 --durations-min=2)
 rows=()
 failed=0
@@ -100,6 +103,15 @@ numa_guests() {
         python -m pytest tests/numa -o log_cli=true -o log_cli_level=INFO -o log_cli_format="%(message)s"
 }
 
+# with_numa_guests FOLDER...: then the tests of these folders
+# shellcheck disable=SC2329  # called through beside
+with_numa_guests() {
+    local code=0
+    numa_guests || code=1
+    python -m pytest "$@" -m "not long" "${slowest[@]}" || code=1
+    return "$code"
+}
+
 # A skip is none of the caller's failures, but is said.
 # shellcheck disable=SC2329  # called through stage
 models() {
@@ -136,8 +148,8 @@ else
     SHMRT_TEST_MOST_RANKS=6 stage "C tests, address and UB sanitizers" c_tests asan -LE long
     SHMRT_TEST_MOST_RANKS=6 stage "C tests, thread sanitizer" c_tests tsan -LE long
     stage "Models of memory order" models --ordering
-    beside "NUMA guests" numa_guests
-    stage "Python tests" python -m pytest tests -m "not long" "${slowest[@]}" --ignore tests/numa
+    beside "NUMA guests and tests that wait" with_numa_guests "${waiting[@]}"
+    stage "Python tests" python -m pytest tests -m "not long" "${slowest[@]}" --ignore tests/numa "${waiting[@]/#/--ignore=}"
     collect
 fi
 summary
