@@ -14,10 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import shmrt_hooks
+import torch
 import torch.distributed as dist
 
 from . import _lifetime
 from ._errors import Error
+from ._groups import _names
 from ._ops import all_reduce
 
 # By name, for DeepSpeed's own operations and for torch.distributed's alike.
@@ -87,13 +89,16 @@ def _operators_unless_asked() -> Any:
 
 def _inference_all_reduce(self: Any, tensor: Any, op: Any, group: Any = None) -> Any:
     """TorchBackend.inference_all_reduce: in place, over the ranks of `group`, and with `op`."""
-    if dist.get_world_size(group=group) <= 1:
+    if group is None:
+        group = dist.group.WORLD
+    # A group that is known here has more ranks than one; asking torch.distributed takes most of a microsecond.
+    if (torch.compiler.is_compiling() or group not in _names) and dist.get_world_size(group=group) <= 1:
         return tensor
     operation = _OPERATIONS.get(getattr(op, "name", ""))
     if operation is None:
         dist.all_reduce(tensor, op=self._reduce_op(op), group=group)
         return tensor
-    return all_reduce(tensor, operation, group=group or dist.group.WORLD)
+    return all_reduce(tensor, operation, group=group)
 
 
 shmrt_hooks.arm_deepspeed()

@@ -41,9 +41,10 @@ def all_reduce(
     if tensor.dtype not in _REDUCED and dist.is_initialized():
         _reduce_elsewhere(tensor, op, group)
         return tensor
-    if group is None and use_shm:
+    name = "" if group is None else _name_of(group)
+    if use_shm and not name:  # fewer arguments, less time
         return _all_reduce_(tensor, op)
-    return _all_reduce_(tensor, op, _name_of(group), use_shm)
+    return _all_reduce_(tensor, op, name, use_shm)
 
 
 def inference_all_reduce(
@@ -60,9 +61,10 @@ def inference_all_reduce(
         result = tensor.clone()
         _reduce_elsewhere(result, op, group)
         return result
-    if group is None and use_shm:
+    name = "" if group is None else _name_of(group)
+    if use_shm and not name:
         return _all_reduce(tensor, op)
-    return _all_reduce(tensor, op, _name_of(group), use_shm)
+    return _all_reduce(tensor, op, name, use_shm)
 
 
 def barrier() -> None:
@@ -70,9 +72,9 @@ def barrier() -> None:
     _C.barrier()
 
 
-def _name_of(group: "dist.ProcessGroup | str | None") -> str:
-    if group is None or isinstance(group, str):
-        return group or ""
+def _name_of(group: "dist.ProcessGroup | str") -> str:
+    if isinstance(group, str):
+        return group
     if torch.compiler.is_compiling():
         return _attached(group.group_name)
     name = _names.get(group)
