@@ -10,7 +10,9 @@ import pytest
 DEADLINE = 60  # seconds, of calls whose own limit is shorter
 
 
-@pytest.mark.parametrize("victim", [0, 1, 3], ids=["rank 0, which holds the store", "rank 1", "rank 3"])
+@pytest.mark.parametrize(
+    "victim", [0, pytest.param(1, marks=pytest.mark.long), 3], ids=["rank 0, which holds the store", "rank 1", "rank 3"]
+)
 def test_a_killed_rank_is_an_error_on_all(job, victim):
     ranks = job()
     ranks.call(across.join, timeout=120)

@@ -151,5 +151,6 @@ def compiled_mlp() -> None:
     same_on_all(y)
 
 
+@pytest.mark.long
 def test_parallelize_module_compiled(ranks):
     ranks(2).call(compiled_mlp, timeout=300)
