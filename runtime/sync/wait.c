@@ -81,14 +81,14 @@ static bool yield_until(struct shmrt_sync *sync, const struct shmrt_awaited *awa
 
 /*
  * Who has just woken a peer waits for it longer before it sleeps itself: else the two would go on
- * waking each other in every round of a call.
+ * waking each other in every round of a call. Not where waits are told not to spin at all.
  */
 static int64_t spin_time(const struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                          int64_t now_ns)
 {
     bool woke = now_ns - sync->stats[awaited->lane].woke_ns < AFTER_WAKE_NS;
-    return woke && !sync->crowded && sync->spin_ns < AFTER_WAKE_SPIN_NS ? AFTER_WAKE_SPIN_NS
-                                                                        : sync->spin_ns;
+    bool is_longer = woke && !sync->crowded && sync->spin_ns > 0;
+    return is_longer && sync->spin_ns < AFTER_WAKE_SPIN_NS ? AFTER_WAKE_SPIN_NS : sync->spin_ns;
 }
 
 /* The spinning and yielding phases; true when the flag came. */
