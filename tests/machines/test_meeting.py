@@ -6,8 +6,8 @@ import errno
 import pytest
 import torch.distributed as dist
 
-FACTS = ["shmrt meeting 1", "VERSION", "2", "another machine", "elsewhere", "", "", "key"]
-LINES = {"protocol": 0, "version": 1, "ranks": 2}
+FACTS = ["shmrt meeting 1", "VERSION", "2", "another machine", "elsewhere", "", "", "key", "gloo"]
+LINES = {"protocol": 0, "version": 1, "ranks": 2, "engine": 8}
 
 
 def meet(changed: dict[int, str]) -> tuple[int, str]:
@@ -34,6 +34,7 @@ def meet(changed: dict[int, str]) -> tuple[int, str]:
         ("protocol", "shmrt meeting 2", 'rank 1 (elsewhere) has the protocol "shmrt meeting 2"'),
         ("version", "9.9.9", 'rank 1 (elsewhere) has version "9.9.9"'),
         ("ranks", "3", 'rank 1 (elsewhere) has the number of ranks "3"'),
+        ("engine", "ucc", 'rank 1 (elsewhere) has the engine "ucc"'),
     ],
 )
 def test_ranks_that_differ_are_named(job, line, text, words):

@@ -105,3 +105,17 @@ def test_statistics_in_a_signal_handler(job):
     ranks.call(all_reduce_late, only=[1])
     [(ok, found)] = ranks.collect(timeout=60, only=[0])
     assert ok and found == [2], found
+
+
+def test_ranks_with_different_engines_are_told(job):
+    """Not a wait in connecting: each would look for the others over its own."""
+    ranks = job([0, 3], {"SHMRT_ENGINE": ["Gloo ", "ucc"]})
+    for ok, text in ranks.outcomes(across.join):
+        assert not ok and 'rank 1 (machine2) has the engine "ucc", rank 0 (machine0) "gloo"' in text, text
+        assert "SHMRT_ENGINE" in text
+
+
+def test_how_the_engine_is_written_does_not_matter(job):
+    ranks = job([0, 3], {"SHMRT_ENGINE": ["Gloo ", None]})
+    ranks.call(across.join)
+    assert ranks.call(across.sum_of_ones) == [2, 2]

@@ -26,6 +26,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -51,7 +52,7 @@ constexpr const char *PROTOCOL = "shmrt meeting 1";
 constexpr double FAREWELL_S = 10;
 
 /* What a rank publishes of itself, a line for each. */
-enum Fact { FORMAT, VERSION, SIZE, MACHINE, HOST, JOB, OFF, RANDOM, FACTS };
+enum Fact { FORMAT, VERSION, SIZE, MACHINE, HOST, JOB, OFF, RANDOM, ENGINE, FACTS };
 using Facts = std::array<std::string, FACTS>;
 
 std::string first_line(const char *path)
@@ -95,6 +96,17 @@ std::string job_id()
     return id;
 }
 
+/* What SHMRT_ENGINE chooses, as _engine.py reads it. */
+std::string engine_name()
+{
+    const char *value = std::getenv("SHMRT_ENGINE");
+    std::string name;
+    std::istringstream(value ? value : "") >> name;
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return name.empty() ? "gloo" : name;
+}
+
 std::vector<std::uint8_t> bytes_of(const std::string &text)
 {
     return {text.begin(), text.end()};
@@ -128,6 +140,7 @@ Facts own_facts(const MeetingParams &params)
     facts[JOB] = job_id();
     facts[OFF] = params.off;
     facts[RANDOM] = random_key();
+    facts[ENGINE] = engine_name();
     return facts;
 }
 
@@ -266,6 +279,8 @@ void check_agreement(const std::vector<Facts> &all)
             differ(SIZE, "the number of ranks", "start all ranks with one WORLD_SIZE");
         if (!all[rank][JOB].empty() && !all[0][JOB].empty() && all[rank][JOB] != all[0][JOB])
             differ(JOB, "the job", "give each job a MASTER_PORT of its own");
+        if (all[rank][ENGINE] != all[0][ENGINE])
+            differ(ENGINE, "the engine", "set SHMRT_ENGINE to the same on all ranks, or on none");
     }
 }
 
