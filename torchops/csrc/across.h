@@ -54,6 +54,8 @@ class Across
     void abort(const std::string &reason);
     /** Leave. Who has finished all collectives that this rank took part in is not disturbed. */
     void close();
+    /** How long each later call may wait for another machine. */
+    void set_timeout(double timeout_s);
     AcrossStats stats();
 
   private:
@@ -73,10 +75,12 @@ class Across
     static Slice slice(std::size_t count, std::size_t parts, std::size_t part);
     template <class Work> void guarded(Work work);
     void reduce_piece(const Piece &piece);
-    const void *machine_sum(const Piece &piece);
-    void exchange(const Piece &piece, const void *part, std::size_t length, void *out);
-    void exchange_whole(const Piece &piece, const void *part, std::size_t length, void *out);
-    void exchange_blocks(const Piece &piece, const void *part, std::size_t length, void *out);
+    void machine_sum(const Piece &piece, const std::vector<std::size_t> &counts);
+    void exchange(const Piece &piece, std::size_t length, void *out);
+    void exchange_whole(const Piece &piece, std::size_t length, void *out);
+    void exchange_blocks(const Piece &piece, std::size_t length, void *out);
+    Engine::Bytes to_others(std::size_t bytes) const;
+    void combine_terms(const Piece &piece, const void *const *terms, std::size_t length, void *out);
     void die(int code, const std::string &text);
 
     const Partition partition_;
@@ -92,7 +96,8 @@ class Across
     std::mutex dead_lock_;
     std::optional<std::pair<int, std::string>> dead_;
     std::atomic<std::uint64_t> calls_{0}; /* read at any time, by a signal handler too */
-    std::vector<std::byte> wide_, part_, terms_, total_, gathered_;
+    std::vector<std::byte> wide_, total_;
+    Memory part_, terms_, blocks_; /* of transfers: what is sent, what comes, the second step's */
 };
 
 } // namespace shmrt

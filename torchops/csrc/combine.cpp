@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <limits>
 #include <type_traits>
+#include <vector>
 
 namespace shmrt
 {
@@ -53,34 +54,35 @@ template <class T> T combined(shmrt_op op, T a, T b)
     }
 }
 
-template <class T, shmrt_op OP> void add_terms(T *sum, const T *term, std::size_t count)
+template <class T, class Out> Out finished(T sum)
 {
-    for (std::size_t i = 0; i < count; i++)
-        sum[i] = combined(OP, sum[i], term[i]);
+    if constexpr (std::is_floating_point_v<T>)
+        return static_cast<Out>(std::isnan(sum) ? std::numeric_limits<T>::quiet_NaN() : sum);
+    else
+        return sum;
 }
 
-template <class T> void accumulate(T *sum, const T *term, std::size_t count, shmrt_op op)
+/* OP is AVG where the sum is divided at the end, by @ranks. */
+template <class T, class Out, shmrt_op OP>
+void combine_with(Out *out, const T *const *terms, int n, std::size_t count, int ranks)
 {
-    switch (op) {
-    case SHMRT_MIN:
-        return add_terms<T, SHMRT_MIN>(sum, term, count);
-    case SHMRT_MAX:
-        return add_terms<T, SHMRT_MAX>(sum, term, count);
-    case SHMRT_PROD:
-        return add_terms<T, SHMRT_PROD>(sum, term, count);
-    default:
-        return add_terms<T, SHMRT_SUM>(sum, term, count);
+    const auto last = [&](T sum) {
+        return finished<T, Out>(OP == SHMRT_AVG ? sum / static_cast<T>(ranks) : sum);
+    };
+    if (n == 2) { /* the usual case, in one go */
+        for (std::size_t i = 0; i < count; i++)
+            out[i] = last(combined(OP, terms[0][i], terms[1][i]));
+        return;
     }
-}
-
-template <class T, class Out> void finish(Out *out, const T *sum, std::size_t count)
-{
-    for (std::size_t i = 0; i < count; i++) {
-        if constexpr (std::is_floating_point_v<T>)
-            out[i] =
-                static_cast<Out>(std::isnan(sum[i]) ? std::numeric_limits<T>::quiet_NaN() : sum[i]);
-        else
-            out[i] = sum[i];
+    std::array<T, BLOCK> sum;
+    for (std::size_t at = 0; at < count; at += BLOCK) {
+        const std::size_t length = std::min(BLOCK, count - at);
+        std::copy_n(terms[0] + at, length, sum.data());
+        for (int k = 1; k < n; k++)
+            for (std::size_t i = 0; i < length; i++)
+                sum[i] = combined(OP, sum[i], terms[k][at + i]);
+        for (std::size_t i = 0; i < length; i++)
+            out[at + i] = last(sum[i]);
     }
 }
 
@@ -88,16 +90,21 @@ template <class T, class Out>
 void combine_as(void *out, const void *const *terms, int n, std::size_t count, shmrt_op op,
                 int ranks)
 {
-    std::array<T, BLOCK> sum;
-    for (std::size_t at = 0; at < count; at += BLOCK) {
-        const std::size_t length = std::min(BLOCK, count - at);
-        std::copy_n(static_cast<const T *>(terms[0]) + at, length, sum.data());
-        for (int k = 1; k < n; k++)
-            accumulate(sum.data(), static_cast<const T *>(terms[k]) + at, length, op);
-        if (op == SHMRT_AVG)
-            for (std::size_t i = 0; i < length; i++)
-                sum[i] /= static_cast<T>(ranks);
-        finish(static_cast<Out *>(out) + at, sum.data(), length);
+    std::vector<const T *> of_type(static_cast<std::size_t>(n));
+    std::transform(terms, terms + n, of_type.begin(),
+                   [](const void *term) { return static_cast<const T *>(term); });
+    auto *to = static_cast<Out *>(out);
+    switch (op) {
+    case SHMRT_MIN:
+        return combine_with<T, Out, SHMRT_MIN>(to, of_type.data(), n, count, ranks);
+    case SHMRT_MAX:
+        return combine_with<T, Out, SHMRT_MAX>(to, of_type.data(), n, count, ranks);
+    case SHMRT_PROD:
+        return combine_with<T, Out, SHMRT_PROD>(to, of_type.data(), n, count, ranks);
+    case SHMRT_AVG:
+        return combine_with<T, Out, SHMRT_AVG>(to, of_type.data(), n, count, ranks);
+    default:
+        return combine_with<T, Out, SHMRT_SUM>(to, of_type.data(), n, count, ranks);
     }
 }
 

@@ -12,13 +12,14 @@
 #include "dtypes.h"
 #include "errors.h"
 #include "host.h"
+#include "packed.h"
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 #include <thread>
 #include <utility>
@@ -30,92 +31,9 @@ namespace
 {
 
 constexpr std::chrono::milliseconds LOOK_UP{100};
+constexpr const char *EXCHANGE = "an exchange";
 
-constexpr std::size_t BLOCK_BYTES = 256 * 1024;
-
-/* One of the transfers that a collective is cut into. */
-struct Block {
-    at::Tensor in, out;
-    std::vector<std::int64_t> in_splits, out_splits;
-    c10::intrusive_ptr<c10d::Work> work;
-};
-
-/* Notes, however a collective ends, whether a block of it is still under way. */
-class Unfinished
-{
-  public:
-    Unfinished(const std::vector<Block> &blocks, std::atomic<bool> &noted)
-        : blocks_(blocks), noted_(noted)
-    {
-    }
-    ~Unfinished()
-    {
-        for (const Block &block : blocks_)
-            if (block.work && !block.work->isCompleted())
-                noted_ = true;
-    }
-    Unfinished(const Unfinished &) = delete;
-    Unfinished &operator=(const Unfinished &) = delete;
-
-  private:
-    const std::vector<Block> &blocks_;
-    std::atomic<bool> &noted_;
-};
-
-struct Share {
-    std::size_t begin, length;
-};
-
-/* Part @k of @bytes that are cut into @blocks. */
-Share share(std::size_t bytes, std::size_t blocks, std::size_t k)
-{
-    const std::size_t begin = bytes * k / blocks;
-    return {begin, bytes * (k + 1) / blocks - begin};
-}
-
-std::size_t blocks_of(std::size_t bytes)
-{
-    return std::max<std::size_t>(1, (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES);
-}
-
-at::Tensor new_bytes(std::size_t bytes)
-{
-    return at::empty({static_cast<std::int64_t>(bytes)}, at::kByte);
-}
-
-/* Part @k of what goes to each member, one after the other; their lengths. */
-at::Tensor gathered(const std::byte *in, const std::vector<std::int64_t> &bytes, std::size_t blocks,
-                    std::size_t k, std::vector<std::int64_t> &splits_out)
-{
-    std::int64_t total = 0;
-    for (const std::int64_t each : bytes) {
-        const Share part = share(static_cast<std::size_t>(each), blocks, k);
-        splits_out.push_back(static_cast<std::int64_t>(part.length));
-        total += splits_out.back();
-    }
-    at::Tensor packed = new_bytes(static_cast<std::size_t>(total));
-    auto *to = static_cast<std::byte *>(packed.mutable_data_ptr());
-    for (const std::int64_t each : bytes) {
-        const Share part = share(static_cast<std::size_t>(each), blocks, k);
-        std::memcpy(to, in + part.begin, part.length);
-        to += part.length;
-        in += each;
-    }
-    return packed;
-}
-
-/* The reverse of it, of what came from each member. */
-void scatter(const at::Tensor &packed, std::byte *out, const std::vector<std::int64_t> &bytes,
-             std::size_t blocks, std::size_t k)
-{
-    const auto *from = static_cast<const std::byte *>(packed.const_data_ptr());
-    for (const std::int64_t each : bytes) {
-        const Share part = share(static_cast<std::size_t>(each), blocks, k);
-        std::memcpy(out + part.begin, from, part.length);
-        from += part.length;
-        out += each;
-    }
-}
+constexpr std::size_t ALIGNMENT = 64; /* bytes, of memory for transfers */
 
 c10d::ReduceOp reduce_op(shmrt_op op)
 {
@@ -160,6 +78,24 @@ bool is_done(c10d::Work &work)
 
 } // namespace
 
+std::byte *Memory::room(std::size_t bytes)
+{
+    if (!bytes_ || size_ < bytes) {
+        size_ = bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT;
+        bytes_.reset(); /* the old ones first, they may be many */
+        bytes_ = {static_cast<std::byte *>(::operator new(size_, std::align_val_t{ALIGNMENT})),
+                  [](std::byte *all) { ::operator delete(all, std::align_val_t{ALIGNMENT}); }};
+    }
+    return bytes_.get();
+}
+
+at::Tensor Memory::part(std::size_t begin, std::size_t bytes) const
+{
+    return at::from_blob(
+        bytes_.get() + begin, {static_cast<std::int64_t>(bytes)}, [kept = bytes_](void *) {},
+        at::kByte);
+}
+
 Engine::Engine(c10::intrusive_ptr<c10d::Backend> backend, double timeout_s, std::string peers)
     : timeout_s_(timeout_s), peers_(std::move(peers)), rank_(backend->getRank()),
       size_(backend->getSize()), forks_(fork_count()), backend_(std::move(backend))
@@ -192,18 +128,17 @@ c10::intrusive_ptr<c10d::Backend> Engine::backend(const char *what)
     return backend_;
 }
 
-void Engine::run(const char *what, Start start)
+c10::intrusive_ptr<c10d::Work> Engine::start(const char *what, Start begin)
 {
     const c10::intrusive_ptr<c10d::Backend> in_use = backend(what);
-    c10::intrusive_ptr<c10d::Work> work;
     try {
-        work = start(*in_use);
+        const PlainDispatch plain;
+        return begin(*in_use);
     } catch (const std::logic_error &error) { /* a type or operation that it hasn't */
         throw_error(ENOTSUP, std::string(what) + " with " + peers_ + ": " + essence(error.what()));
     } catch (const std::exception &error) {
         fail(what, essence(error.what()));
     }
-    wait(what, work);
 }
 
 void Engine::wait(const char *what, const c10::intrusive_ptr<c10d::Work> &work)
@@ -265,88 +200,67 @@ void Engine::fail(const char *what, const std::string &why)
     throw_error(ECONNABORTED, std::string(what) + " with " + peers_ + " failed: " + why);
 }
 
-/*
- * In blocks, all under way at once: one long transfer in each direction fills the buffers on its
- * way, and the answers that the sender waits for stand in that queue (two machines at 50 Mbit/s,
- * 1 MiB each way: 0.48 s as one, 0.38 s in blocks of 256 KiB). Each block has memory of its own,
- * which the backend keeps, so that nothing is freed under a transfer that was given up.
- */
-void Engine::allgather(void *out, const void *in, std::size_t bytes)
+Engine::Flight::~Flight()
 {
-    const std::size_t blocks = blocks_of(bytes);
-    const auto members = static_cast<std::size_t>(size_);
-    std::vector<Block> all;
-    for (std::size_t k = 0; k < blocks; k++) {
-        const auto [begin, length] = share(bytes, blocks, k);
-        all.push_back({new_bytes(length), new_bytes(length * members), {}, {}, {}});
-        std::memcpy(all[k].in.mutable_data_ptr(), static_cast<const std::byte *>(in) + begin,
-                    length);
-    }
-    const Unfinished unfinished(all, unfinished_);
-    run("an exchange", [&](c10d::Backend &backend) {
-        for (Block &block : all)
-            block.work = backend._allgather_base(block.out, block.in);
-        return all.back().work;
-    });
-    for (std::size_t k = 0; k < blocks; k++) {
-        wait("an exchange", all[k].work);
-        const auto [begin, length] = share(bytes, blocks, k);
-        const auto *from = static_cast<const std::byte *>(all[k].out.const_data_ptr());
-        for (std::size_t member = 0; member < members; member++)
-            std::memcpy(static_cast<std::byte *>(out) + member * bytes + begin,
-                        from + member * length, length);
-    }
-    bytes_sent_.fetch_add(bytes * (members - 1), std::memory_order_relaxed);
+    for (const auto &work : works_)
+        if (!work->isCompleted())
+            engine_.unfinished_ = true;
 }
 
-void Engine::alltoall(void *out, const std::vector<std::int64_t> &out_bytes, const void *in,
-                      const std::vector<std::int64_t> &in_bytes)
+void Engine::Flight::alltoall(const at::Tensor &out, const Bytes &out_bytes, const at::Tensor &in,
+                              const Bytes &in_bytes)
 {
-    /* The longest that goes to anybody, which all members know: they cut alike. */
-    const std::size_t blocks =
-        blocks_of(static_cast<std::size_t>(*std::max_element(in_bytes.begin(), in_bytes.end())));
-    std::vector<Block> all;
-    for (std::size_t k = 0; k < blocks; k++) {
-        Block block;
-        block.in =
-            gathered(static_cast<const std::byte *>(in), in_bytes, blocks, k, block.in_splits);
-        std::int64_t total = 0;
-        for (const std::int64_t bytes : out_bytes) {
-            block.out_splits.push_back(static_cast<std::int64_t>(
-                share(static_cast<std::size_t>(bytes), blocks, k).length));
-            total += block.out_splits.back();
-        }
-        block.out = new_bytes(static_cast<std::size_t>(total));
-        all.push_back(std::move(block));
-    }
-    const Unfinished unfinished(all, unfinished_);
-    run("an exchange", [&](c10d::Backend &backend) {
-        for (Block &block : all)
-            block.work =
-                backend.alltoall_base(block.out, block.in, block.out_splits, block.in_splits);
-        return all.back().work;
-    });
-    for (std::size_t k = 0; k < blocks; k++) {
-        wait("an exchange", all[k].work);
-        scatter(all[k].out, static_cast<std::byte *>(out), out_bytes, blocks, k);
-    }
-    for (std::size_t member = 0; member < in_bytes.size(); member++)
-        if (member != static_cast<std::size_t>(rank_))
-            bytes_sent_.fetch_add(static_cast<std::uint64_t>(in_bytes[member]),
+    at::Tensor received = out, sent = in;
+    Bytes out_splits = out_bytes, in_splits = in_bytes;
+    works_.push_back(engine_.start(EXCHANGE, [&](c10d::Backend &backend) {
+        return backend.alltoall_base(received, sent, out_splits, in_splits);
+    }));
+    const auto own = static_cast<std::size_t>(engine_.rank_);
+    engine_.bytes_sent_.fetch_add(static_cast<std::uint64_t>(sent.numel() - in_bytes[own]),
                                   std::memory_order_relaxed);
+}
+
+void Engine::Flight::allgather(const at::Tensor &out, const at::Tensor &in)
+{
+    at::Tensor received = out, sent = in;
+    works_.push_back(engine_.start(
+        EXCHANGE, [&](c10d::Backend &backend) { return backend._allgather_base(received, sent); }));
+    engine_.bytes_sent_.fetch_add(static_cast<std::uint64_t>(sent.numel() * (engine_.size_ - 1)),
+                                  std::memory_order_relaxed);
+}
+
+void Engine::Flight::wait(std::size_t number)
+{
+    engine_.wait(EXCHANGE, works_[number]);
+}
+
+void Engine::barrier()
+{
+    const auto members = static_cast<std::size_t>(size_);
+    Memory memory;
+    std::memset(memory.room(members + 1), 0, members + 1);
+    Flight flight(*this);
+    flight.allgather(memory.part(0, members), memory.part(members, 1));
+    flight.wait(0);
 }
 
 void Engine::allreduce(void *data, std::size_t count, shmrt_dtype dtype, shmrt_op op)
 {
+    constexpr const char *what = "torch.distributed's all-reduce";
     at::Tensor tensor = at::from_blob(data, {static_cast<std::int64_t>(count)}, scalar_type(dtype));
-    /* A copy, for the same reason. Gloo has no 16-bit integers: cut to 16 bits, a 32-bit result is
-     * the one that wrapped. */
     const bool is_short = dtype == SHMRT_INT16;
-    std::vector<at::Tensor> tensors{is_short ? tensor.to(at::kInt) : tensor.clone()};
+    std::vector<at::Tensor> tensors;
+    {
+        /* A copy, that one given up keeps. Gloo has no 16-bit integers: cut to 16 bits, a 32-bit
+         * result is the one that wrapped. */
+        const PlainDispatch plain;
+        tensors.push_back(is_short ? tensor.to(at::kInt) : tensor.clone());
+    }
     c10d::AllreduceOptions options;
     options.reduceOp = reduce_op(op);
-    run("torch.distributed's all-reduce",
-        [&](c10d::Backend &backend) { return backend.allreduce(tensors, options); });
+    wait(what,
+         start(what, [&](c10d::Backend &backend) { return backend.allreduce(tensors, options); }));
+    const PlainDispatch plain;
     if (op == SHMRT_AVG)
         tensors[0].div_(size_);
     tensor.copy_(tensors[0]);

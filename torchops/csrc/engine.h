@@ -9,6 +9,7 @@
 
 #include <shmrt.h>
 
+#include <ATen/core/Tensor.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
@@ -16,8 +17,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -36,6 +39,28 @@ using EngineFactory = std::function<c10::intrusive_ptr<c10d::Backend>(
     int rank, double timeout_s)>;
 
 /**
+ * Memory - bytes that transfers share, which grow as needed
+ *
+ * A transfer that was given up goes on writing and reading: its tensors keep the memory for it.
+ */
+class Memory
+{
+  public:
+    /** At least @bytes of it; what was there before may be lost. */
+    std::byte *room(std::size_t bytes);
+    /** What room() gave last. */
+    std::byte *kept() const
+    {
+        return bytes_.get();
+    }
+    at::Tensor part(std::size_t begin, std::size_t bytes) const;
+
+  private:
+    std::shared_ptr<std::byte> bytes_;
+    std::size_t size_ = 0;
+};
+
+/**
  * Engine - one backend, its waits, and what its failures are called
  *
  * One thread at a time is in a collective; abort() may come from any. Failures throw ETIMEDOUT or
@@ -44,6 +69,8 @@ using EngineFactory = std::function<c10::intrusive_ptr<c10d::Backend>(
 class Engine
 {
   public:
+    using Bytes = std::vector<std::int64_t>; /* for each member */
+
     Engine(c10::intrusive_ptr<c10d::Backend> backend, double timeout_s, std::string peers);
     ~Engine();
     Engine(const Engine &) = delete;
@@ -58,11 +85,36 @@ class Engine
         return size_;
     }
 
-    /** @bytes of each member, in their order, to all. */
-    void allgather(void *out, const void *in, std::size_t bytes);
-    /** in_bytes[r] bytes to member r, out_bytes[r] from it, one after the other in @in and @out. */
-    void alltoall(void *out, const std::vector<std::int64_t> &out_bytes, const void *in,
-                  const std::vector<std::int64_t> &in_bytes);
+    /**
+     * Flight - exchanges that are under way at once, each with a number, from 0
+     *
+     * The members start the same ones in the same order. What is sent is not changed, and what is
+     * received not read, before wait() for that one. One that is given up in the middle keeps its
+     * memory.
+     */
+    class Flight
+    {
+      public:
+        explicit Flight(Engine &engine) : engine_(engine)
+        {
+        }
+        ~Flight();
+        Flight(const Flight &) = delete;
+        Flight &operator=(const Flight &) = delete;
+
+        /** in_bytes[r] bytes to member r, out_bytes[r] from it, one after the other. */
+        void alltoall(const at::Tensor &out, const Bytes &out_bytes, const at::Tensor &in,
+                      const Bytes &in_bytes);
+        /** @in of each member, in their order, to all. */
+        void allgather(const at::Tensor &out, const at::Tensor &in);
+        void wait(std::size_t number);
+
+      private:
+        Engine &engine_;
+        std::vector<c10::intrusive_ptr<c10d::Work>> works_;
+    };
+
+    void barrier();
     /** The backend's own reduction, in place. ENOTSUP where it lacks the type or operation. */
     void allreduce(void *data, std::size_t count, shmrt_dtype dtype, shmrt_op op);
 
@@ -81,6 +133,7 @@ class Engine
     {
         return broken_;
     }
+    /** How long each later call may take. */
     void set_timeout(double timeout_s);
 
     /** End the wait that another thread is in, and all later ones. */
@@ -95,7 +148,7 @@ class Engine
     }
 
   private:
-    void run(const char *what, Start start);
+    c10::intrusive_ptr<c10d::Work> start(const char *what, Start begin);
     void wait(const char *what, const c10::intrusive_ptr<c10d::Work> &work);
     [[noreturn]] void give_up(const char *what, const std::exception_ptr &raised);
     [[noreturn]] void fail(const char *what, const std::string &why);

@@ -327,10 +327,15 @@ std::vector<std::string> local_settings(const MeetingParams &params, const Parti
     std::vector<std::string> settings = params.settings;
     if (partition.machines() == 1)
         return settings;
-    /* Who waits here for a rank that waits for another machine gives the network the first word. */
     const double timeout = seconds_option(params.settings, "timeout", "SHMRT_TIMEOUT", 1800);
     std::erase_if(settings, [](const std::string &one) { return one.starts_with("timeout="); });
-    settings.push_back("timeout=" + std::to_string(timeout * 1.2 + 1));
+    settings.push_back("timeout=" + std::to_string(timeout_within_machine(timeout)));
+    /* A wait here is mostly one for the network, whose threads need the CPU. */
+    const bool is_set = std::any_of(settings.begin(), settings.end(), [](const std::string &one) {
+        return one.starts_with("spin=");
+    });
+    if (!is_set && !std::getenv("SHMRT_SPIN_US"))
+        settings.push_back("spin=0");
     return settings;
 }
 
@@ -381,6 +386,11 @@ double seconds_option(const std::vector<std::string> &settings, const char *key,
             text = setting.c_str() + start.size();
     const double value = text ? std::atof(text) : 0;
     return value > 0 ? value : otherwise;
+}
+
+double timeout_within_machine(double timeout_s)
+{
+    return timeout_s * 1.2 + 1;
 }
 
 int Partition::smallest() const

@@ -77,6 +77,12 @@ Meeting meet_over_store(const MeetingParams &params);
 double seconds_option(const std::vector<std::string> &settings, const char *key,
                       const char *variable, double otherwise);
 
+/**
+ * How long a rank of several machines waits in shared memory, where another machine may take
+ * @timeout_s: who waits here for a rank that waits for the network gives that one the first word.
+ */
+double timeout_within_machine(double timeout_s);
+
 /** 128 random bits, as a name for a job. */
 std::string random_key();
 

@@ -8,7 +8,6 @@
 #include "packed.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <cstdint>
 #include <cstring>
@@ -22,19 +21,6 @@ namespace
 
 /* Copies of fewer bytes are not worth a call of an operator. */
 constexpr std::size_t OPERATOR_BYTES = 32 * 1024;
-
-class PlainDispatch
-{
-  public:
-    PlainDispatch()
-        : guard_(c10::DispatchKeySet(c10::DispatchKey::BackendSelect),
-                 c10::default_excluded_set | c10::autograd_dispatch_keyset_with_ADInplaceOrView)
-    {
-    }
-
-  private:
-    c10::impl::ForceDispatchKeyGuard guard_;
-};
 
 /* @tensors lie in one storage, each where the one before it ends; empty ones lie anywhere. */
 bool lie_in_a_row(const std::vector<at::Tensor> &tensors)
@@ -63,6 +49,12 @@ at::Tensor view_like(void *memory, const at::Tensor &tensor)
 }
 
 } // namespace
+
+PlainDispatch::PlainDispatch()
+    : guard_(c10::DispatchKeySet(c10::DispatchKey::BackendSelect),
+             c10::default_excluded_set | c10::autograd_dispatch_keyset_with_ADInplaceOrView)
+{
+}
 
 bool is_plain(const at::Tensor &tensor)
 {

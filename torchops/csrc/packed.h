@@ -3,12 +3,23 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <cstddef>
 #include <vector>
 
 namespace shmrt
 {
+
+/** While it lives, operators that this thread calls are seen by no mode of its caller. */
+class PlainDispatch
+{
+  public:
+    PlainDispatch();
+
+  private:
+    c10::impl::ForceDispatchKeyGuard guard_;
+};
 
 /** Do the elements of @tensor lie in its memory in logical order, each as its value? */
 bool is_plain(const at::Tensor &tensor);
