@@ -150,13 +150,17 @@ void Group::in_turn(const char *what, c10::function_ref<void()> call)
 
 void Group::tell(const char *what, std::chrono::milliseconds timeout, bool caller_only)
 {
-    if (!comm_ || (timeout == told_timeout_ && caller_only == told_caller_only_))
+    if (timeout == told_timeout_ && caller_only == told_caller_only_)
         return;
-    comm_->call(what, [&](shmrt_comm *comm) {
-        shmrt_comm_set_caller_only(comm, caller_only);
-        return shmrt_comm_set_timeout(
-            comm, std::clamp(static_cast<double>(timeout.count()) * 1e-3, 0.001, 1e7));
-    });
+    const double limit = std::clamp(static_cast<double>(timeout.count()) * 1e-3, 0.001, 1e7);
+    const double here = facts_.machines > 1 ? timeout_within_machine(limit) : limit;
+    if (comm_)
+        comm_->call(what, [&](shmrt_comm *comm) {
+            shmrt_comm_set_caller_only(comm, caller_only);
+            return shmrt_comm_set_timeout(comm, std::min(here, 1e7));
+        });
+    if (across_)
+        across_->set_timeout(limit);
     told_timeout_ = timeout;
     told_caller_only_ = caller_only;
 }
