@@ -70,8 +70,10 @@ void combine_with(Out *out, const T *const *terms, int n, std::size_t count, int
         return finished<T, Out>(OP == SHMRT_AVG ? sum / static_cast<T>(ranks) : sum);
     };
     if (n == 2) { /* the usual case, in one go */
+        const T *__restrict first = terms[0], *__restrict second = terms[1];
+        Out *__restrict to = out;
         for (std::size_t i = 0; i < count; i++)
-            out[i] = last(combined(OP, terms[0][i], terms[1][i]));
+            to[i] = last(combined(OP, first[i], second[i]));
         return;
     }
     std::array<T, BLOCK> sum;
