@@ -80,7 +80,8 @@ std::string why_off(const std::vector<RankFacts> &ranks)
 std::string switched_off(bool use_shm)
 {
     const char *ours = std::getenv("SHMRT_DISABLE");
-    if (const std::string_view text = ours ? ours : ""; text.size() > 1 || (text.size() == 1 && text != "0" && text != "1"))
+    if (const std::string_view text = ours ? ours : "";
+        text.size() > 1 || (text.size() == 1 && text != "0" && text != "1"))
         throw_error(EINVAL, "SHMRT_DISABLE=" + std::string(text) +
                                 ": give 1 to do without shared memory, or 0");
     if (!use_shm)

@@ -48,8 +48,8 @@ struct RankFacts {
  */
 std::string why_off(const std::vector<RankFacts> &ranks);
 
-/** The switch of the environment or of init() that is off in this process, or "". EINVAL: a variable is
- * neither 0 nor 1. */
+/** The switch of the environment or of init() that is off in this process, or "". EINVAL: a
+ * variable is neither 0 nor 1. */
 std::string switched_off(bool use_shm);
 
 } // namespace shmrt
