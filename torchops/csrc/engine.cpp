@@ -170,7 +170,11 @@ void Engine::give_up(const char *what, const std::exception_ptr &raised)
 void Engine::call(const char *what, std::chrono::milliseconds timeout, Start start)
 {
     const c10::intrusive_ptr<c10d::Backend> in_use = backend(what);
-    const c10::intrusive_ptr<c10d::Work> work = start(*in_use);
+    c10::intrusive_ptr<c10d::Work> work;
+    {
+        const PlainDispatch plain;
+        work = start(*in_use);
+    }
     if (!work)
         return;
     const auto deadline = std::chrono::steady_clock::now() + timeout;
