@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ranks in which DeepSpeed is as a user has it: no test module imports shmrt, the environment asks for it."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -10,12 +9,11 @@ import pytest
 HERE = Path(__file__).resolve().parent
 TORCH_TESTS = HERE.parent / "torch"
 sys.path.insert(0, str(TORCH_TESTS))
-os.environ["DS_ACCELERATOR"] = "cpu"
 
 from rankpool import Ranks  # noqa: E402
 
 # What reads the tests' modules in a rank, which only knows those of tests/torch.
-ENVIRONMENT = {"SHMRT_DEEPSPEED": "1", "PYTHONPATH": str(HERE)}
+ENVIRONMENT = {"SHMRT_DEEPSPEED": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(HERE)}
 
 
 @pytest.fixture(scope="session")

@@ -169,7 +169,7 @@ def test_our_own_backend(two_ranks):
 
 def run_alone(code: str, **env: str) -> subprocess.CompletedProcess:
     """One process, of a job of one rank."""
-    variables = rank_environment(0, 1, f"alone-{os.getpid()}", 0)
+    variables = rank_environment(0, 1, f"alone-{os.getpid()}", 0) | {"DS_ACCELERATOR": "cpu"}
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         env=variables | env,

@@ -25,7 +25,7 @@ def test_init_inference_under_the_launcher(tmp_path):
     if not can_bind_memory():
         pytest.skip("deepspeed --bind_cores_to_rank takes numactl, and memory that may be bound")
     # What no launcher has set yet.
-    env = rank_environment(0, 1, "", 0)
+    env = rank_environment(0, 1, "", 0) | {"DS_ACCELERATOR": "cpu"}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT", "SHMRT_JOB"):
         del env[name]
     env |= {"TORCH_EXTENSIONS_DIR": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -40,8 +40,9 @@ def ranks(pools):
         pool = pools.get(size)
         if pool is None or not pool.alive():
             env = {"PYTHONPATH": str(HERE), "HF_HUB_OFFLINE": "1"}
-            pool = pools[size] = Ranks(size, env)
+            pool = Ranks(size, env)
             pool.call(join, BACKEND, timeout=180)
+            pools[size] = pool
         return pool
 
     yield get

@@ -2,15 +2,9 @@
 
 import pytest
 import warm
-from rankpool import RankFailed, Ranks
+from rankpool import RankFailed, Ranks, join_worker
 
 warm.also(warm.TRANSFORMERS)
-
-
-def join() -> None:
-    import shmrt
-
-    shmrt.init()
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +22,9 @@ def ranks(shared_pools):
     def get(size: int) -> Ranks:
         pool = shared_pools.get(size)
         if pool is None or not pool.alive():
-            pool = shared_pools[size] = Ranks(size)
-            pool.call(join)
+            pool = Ranks(size)
+            pool.call(join_worker)
+            shared_pools[size] = pool
         return pool
 
     return get

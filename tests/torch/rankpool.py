@@ -25,6 +25,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import warm  # noqa: E402
 from worker import serve  # noqa: E402
 
+# For tests that start DeepSpeed by themselves; they say so.
+OTHERS_VARIABLES = ("SHMRT_", "DS_")
 LAUNCHERS_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS")
 
 
@@ -39,7 +41,7 @@ def free_port() -> int:
 
 
 def rank_environment(rank: int, size: int, job: str, port: int) -> dict[str, str]:
-    env = {k: v for k, v in os.environ.items() if k not in LAUNCHERS_VARIABLES and not k.startswith("SHMRT_")}
+    env = {k: v for k, v in os.environ.items() if k not in LAUNCHERS_VARIABLES and not k.startswith(OTHERS_VARIABLES)}
     env |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank), "LOCAL_SIZE": str(size)}
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "SHMRT_JOB": job, "OMP_NUM_THREADS": "1"}
     return env | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
@@ -77,6 +79,13 @@ class Worker:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+
+
+def join_worker() -> None:
+    """In the worker: meet the others. Here, as modules named conftest are many, and pickle goes by the name."""
+    import shmrt
+
+    shmrt.init()
 
 
 def renew_worker(variables: dict[str, str]) -> None:

@@ -30,5 +30,6 @@ def serve(pipe: Connection) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
+    here = Path(__file__).parent
+    sys.path[:0] = [str(here), str(here.parent)]
     serve(Connection(int(sys.argv[1])))
