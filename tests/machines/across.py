@@ -9,6 +9,14 @@ import torch
 import torch.distributed as dist
 
 
+def start(backend: str) -> None:
+    dist.init_process_group(backend)
+
+
+def end() -> None:
+    dist.destroy_process_group()
+
+
 def join(**arguments) -> list[list[int]]:
     import shmrt
 

@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 TORCH = HERE.parent / "torch"
 sys.path[:0] = [str(HERE), str(TORCH)]
 
+import across  # noqa: E402
 import namespaces  # noqa: E402
 from rankpool import Ranks, Worker  # noqa: E402
 
@@ -104,3 +105,12 @@ def job(cast):
     for one in made:
         if not one.alive():
             cast.end_workers()
+
+
+@pytest.fixture
+def gloo(job):
+    """Four ranks on two machines, with torch.distributed up."""
+    ranks = job(env={"GLOO_SOCKET_IFNAME": "cable"})
+    ranks.call(across.start, "gloo")
+    yield ranks
+    ranks.call(across.end)

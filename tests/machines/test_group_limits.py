@@ -4,20 +4,13 @@
 import errno
 from datetime import timedelta
 
+import across
 import pytest
 import torch
 import torch.distributed as dist
 
 DEADLINE = 60  # seconds, of calls whose own limit is shorter, and far from the group's 30 minutes
 LIMIT = timedelta(seconds=2)
-
-
-def start(backend: str) -> None:
-    dist.init_process_group(backend)
-
-
-def end() -> None:
-    dist.destroy_process_group()
 
 
 def barrier() -> None:
@@ -61,9 +54,9 @@ def late(kind: str):
 @pytest.mark.parametrize("kind", ["barrier", "option", "default", "operator"])
 def test_a_timeout_rules_the_wait_for_another_machine(job, kind):
     ranks = job()
-    ranks.call(start, "shmrt")
+    ranks.call(across.start, "shmrt")
     answers = ranks.call(late, kind, timeout=DEADLINE)
-    ranks.call(end)
+    ranks.call(across.end)
     assert answers[3] is None
     for code, text in answers[:3]:
         assert code in (errno.ETIMEDOUT, errno.ECONNABORTED, None), text
@@ -97,14 +90,6 @@ def left_by(leaver: int) -> list[float]:
         dist.destroy_process_group(ends)
     dist.destroy_process_group(stays)
     return found
-
-
-@pytest.fixture
-def gloo(job):
-    ranks = job(env={"GLOO_SOCKET_IFNAME": "cable"})
-    ranks.call(start, "gloo")
-    yield ranks
-    ranks.call(end)
 
 
 def test_a_group_is_left_straight_after_its_last_collective(gloo):

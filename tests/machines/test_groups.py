@@ -8,14 +8,6 @@ import torch
 import torch.distributed as dist
 
 
-def start(backend: str) -> None:
-    dist.init_process_group(backend)
-
-
-def end() -> None:
-    dist.destroy_process_group()
-
-
 def attach_some(members: list[int]):
     """(name, machines, statistics, known after the end) of a Gloo group of `members`, after one reduction in it."""
     import shmrt
@@ -29,15 +21,6 @@ def attach_some(members: list[int]):
     found = _C.layout(name)["machines"], _C.group_stats(name)
     shmrt.detach(name)
     return *found, name in _C.group_names()
-
-
-@pytest.fixture
-def gloo(job):
-    """Four ranks on two machines, with torch.distributed up."""
-    ranks = job(env={"GLOO_SOCKET_IFNAME": "cable"})
-    ranks.call(start, "gloo")
-    yield ranks
-    ranks.call(end)
 
 
 def test_a_group_with_a_rank_that_is_not_local(gloo):
@@ -118,9 +101,9 @@ def reduced_by_c10d() -> list[bool]:
 
 def test_the_backend_shmrt_over_machines(job):
     ranks = job()
-    ranks.call(start, "shmrt")
+    ranks.call(across.start, "shmrt")
     answers = ranks.call(reduced_by_c10d)
-    ranks.call(end)
+    ranks.call(across.end)
     assert all(all(answer) for answer in answers), answers
 
 
