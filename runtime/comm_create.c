@@ -19,6 +19,10 @@
 /* Spinning takes the CPU from the rank that is waited for when there are more ranks than CPUs. */
 enum { CROWDED_SPIN_US = 1 };
 
+/* So long a rank that has no memory stays to tell the others: ranks of a job start within seconds
+ * of each other. */
+#define TELL_NS INT64_C(5000000000)
+
 static int check_params(const struct shmrt_params *params, struct shmrt_error *error_out)
 {
     if (params->size < 1 || params->size > SHMRT_MAX_RANKS)
@@ -109,9 +113,13 @@ static size_t small_bytes(const struct shmrt_options *options)
 }
 
 static struct shmrt_hello make_hello(const struct shmrt_comm *comm,
-                                     const struct shmrt_params *params)
+                                     const struct shmrt_params *params,
+                                     const struct shmrt_error *trouble)
 {
     const struct shmrt_options *options = &comm->options;
+    enum shmrt_absent absent = options->disable ? SHMRT_SWITCHED_OFF
+                               : trouble->code  ? SHMRT_IN_TROUBLE
+                                                : SHMRT_PRESENT;
     struct shmrt_hello hello = {
         .head = shmrt_message_head_make(SHMRT_MESSAGE_HELLO),
         .rank = params->rank,
@@ -119,8 +127,8 @@ static struct shmrt_hello make_hello(const struct shmrt_comm *comm,
         .pid = getpid(),
         .membarrier = shmrt_sync_has_membarrier(),
         .segment_bytes = options->segment_bytes,
-        .disabled = options->disable,
-        .pool_bytes = options->disable ? 0 : options->pool_bytes,
+        .absent = absent,
+        .pool_bytes = absent ? 0 : options->pool_bytes,
         .chunk_bytes = options->chunk_bytes,
         .oneshot_max_bytes = small_bytes(options),
         .lanes = options->lanes ? options->lanes : usable_lanes(params->size),
@@ -307,7 +315,7 @@ static int check_enabled(const struct shmrt_comm *comm, const struct shmrt_hello
     int count = 0;
     char list[160];
     for (int r = 0; r < mine->size; r++)
-        if ((r == mine->rank ? mine : &comm->links[r].hello)->disabled) {
+        if ((r == mine->rank ? mine : &comm->links[r].hello)->absent == SHMRT_SWITCHED_OFF) {
             off |= UINT64_C(1) << r;
             count++;
         }
@@ -322,11 +330,45 @@ static int check_enabled(const struct shmrt_comm *comm, const struct shmrt_hello
                                               : "unset it, or ");
 }
 
-/* Meets the others, then tells them how it went here and hears how it went with them. */
-static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params,
-                      const struct shmrt_notices *notices, struct shmrt_error *error_out)
+/* Whether a rank has nothing to share, of which its verdict will tell. */
+static bool any_in_trouble(const struct shmrt_comm *comm, const struct shmrt_hello *mine)
 {
-    struct shmrt_hello mine = make_hello(comm, params);
+    for (int r = 0; r < mine->size; r++)
+        if (r != mine->rank && comm->links[r].hello.absent)
+            return true;
+    return false;
+}
+
+/* All have met. */
+static int use_meeting(struct shmrt_comm *comm, const struct shmrt_params *params,
+                       const struct shmrt_hello *mine, struct shmrt_error *error_out)
+{
+    int rc = check_enabled(comm, mine, error_out);
+    if (rc || any_in_trouble(comm, mine))
+        return rc;
+    return build_group(comm, params, mine, error_out);
+}
+
+/* Nobody else may ever come: what is waited for is only to tell. */
+static void stay_to_tell(struct shmrt_meeting *meeting, const struct shmrt_error *trouble)
+{
+    if (meeting->timeout_ns > TELL_NS)
+        meeting->timeout_ns = TELL_NS;
+    meeting->warn_ns = TELL_NS;
+    if (meeting->size > 1)
+        shmrt_log(&meeting->logger, SHMRT_LOG_WARNING,
+                  "rank %d can't take part, and waits for the others to tell them, %.3g s at most: "
+                  "%s",
+                  meeting->rank, (double)meeting->timeout_ns / 1e9, trouble->text);
+}
+
+/* Meets the others, then tells them how it went here (@trouble: code 0, or why it won't go on) and
+ * hears how it went with them. */
+static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params,
+                      const struct shmrt_notices *notices, const struct shmrt_error *trouble,
+                      struct shmrt_error *error_out)
+{
+    struct shmrt_hello mine = make_hello(comm, params, trouble);
     shmrt_notices_show(notices, &mine);
     struct shmrt_meeting meeting = {
         .job = mine.job,
@@ -342,18 +384,23 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     const struct shmrt_pool *pool = comm->pools[params->rank];
     struct shmrt_error outcome = {0};
     int rc = shmrt_job_key(params->job, params->name, mine.job, error_out);
-    if (rc == 0 && !mine.disabled)
+    if (rc == 0 && !mine.absent)
         rc = choose_groups(comm, &mine, error_out);
-    if (rc == 0 && !mine.disabled && mine.rank == 0)
+    if (rc == 0 && !mine.absent && mine.rank == 0)
         rc = choose_tuning(comm, &mine, error_out);
     if (rc)
         return rc;
-    rc = shmrt_rendezvous_meet(&meeting, &mine, own->file.fd, pool ? pool->file.fd : -1,
-                               &comm->listener, comm->links, &outcome);
+    if (trouble->code)
+        stay_to_tell(&meeting, trouble);
+    rc = shmrt_rendezvous_meet(&meeting, &mine, mine.absent ? -1 : own->file.fd,
+                               mine.absent || !pool ? -1 : pool->file.fd, &comm->listener,
+                               comm->links, &outcome);
+    if (trouble->code) {
+        outcome = *trouble; /* however the meeting went */
+        rc = trouble->code;
+    }
     if (rc == 0)
-        rc = check_enabled(comm, &mine, &outcome);
-    if (rc == 0)
-        rc = build_group(comm, params, &mine, &outcome);
+        rc = use_meeting(comm, params, &mine, &outcome);
     shmrt_file_close_fd(&own->file);
     outcome.code = rc;
     rc = shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
@@ -364,6 +411,16 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     if (rc == 0)
         rc = shmrt_tune_groups(comm, mine.lanes, error_out);
     return rc;
+}
+
+/* A rank that gets no memory meets the others all the same, so that they hear of it. */
+static int take_memory_and_join(struct shmrt_comm *comm, const struct shmrt_params *params,
+                                struct shmrt_notices *notices, struct shmrt_error *error_out)
+{
+    const struct shmrt_logger logger = shmrt_notices_logger(notices);
+    struct shmrt_error trouble = {0};
+    trouble.code = take_memory(comm, params, &logger, &trouble);
+    return join_ranks(comm, params, notices, &trouble, error_out);
 }
 
 static void free_comm(struct shmrt_comm *comm, bool bye)
@@ -409,7 +466,6 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
     if (!comm)
         return shmrt_error_set(error_out, -ENOMEM, "no memory for a communicator");
     struct shmrt_notices notices = {.logger = {params->log, params->log_arg}, .told = &comm->told};
-    const struct shmrt_logger logger = shmrt_notices_logger(&notices);
     comm->options = *options;
     if (told)
         comm->told = *told;
@@ -418,8 +474,7 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
     int rc;
     if ((rc = choose_kernels(comm, error_out)) != 0 ||
         (rc = make_fork_guard(comm, error_out)) != 0 ||
-        (rc = take_memory(comm, params, &logger, error_out)) != 0 ||
-        (rc = join_ranks(comm, params, &notices, error_out)) != 0) {
+        (rc = take_memory_and_join(comm, params, &notices, error_out)) != 0) {
         shmrt_notices_tell_alone(&notices);
         free_comm(comm, false);
         return rc;

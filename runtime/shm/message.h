@@ -15,6 +15,13 @@ enum {
     SHMRT_NOTICES_MOST = 4,
 };
 
+/* Why a rank that meets the others has no shared memory to show. */
+enum shmrt_absent {
+    SHMRT_PRESENT,
+    SHMRT_SWITCHED_OFF, /* by SHMRT_DISABLE */
+    SHMRT_IN_TROUBLE,   /* it could not be had; the verdict says why */
+};
+
 enum shmrt_message_kind { SHMRT_MESSAGE_HELLO = 1, SHMRT_MESSAGE_VERDICT, SHMRT_MESSAGE_BYE };
 
 struct shmrt_message_head {
@@ -24,7 +31,7 @@ struct shmrt_message_head {
 };
 
 /* First message each way. Carries the segment's descriptor, then the pool's if there is one, then a
- * pidfd where the kernel has them; of a rank that is disabled, nothing. What is compared is in
+ * pidfd where the kernel has them; of an absent rank, nothing. What is compared is in
  * rendezvous.c. */
 struct shmrt_hello {
     /* Up to and with version the same in every protocol from 4 on, whatever follows: ranks of
@@ -35,7 +42,7 @@ struct shmrt_hello {
     int32_t pid; /* as its own PID namespace numbers it; for messages only */
     uint32_t membarrier;
     char version[SHMRT_VERSION_BYTES];
-    uint64_t disabled; /* 1: shared memory is switched off here */
+    uint64_t absent; /* enum shmrt_absent */
     uint64_t segment_bytes;
     uint64_t pool_bytes; /* 0: no pool, and no descriptor of one */
     uint64_t chunk_bytes;

@@ -94,7 +94,7 @@ static int compare_hellos(const struct shmrt_hello *own, const struct shmrt_hell
     const char *same = "start all ranks with the same value";
     int rc = compare_number("the number of ranks", same, (uint64_t)own->size, (uint64_t)peer->size,
                             own, peer, error_out);
-    if (!rc && (own->disabled || peer->disabled))
+    if (!rc && (own->absent || peer->absent))
         return 0; /* there is nothing to be laid out, and all are going to hear why */
     if (!rc)
         rc = compare_number("SHMRT_SEGMENT", same, own->segment_bytes, peer->segment_bytes, own,
@@ -132,7 +132,7 @@ static bool is_hello(const struct shmrt_received *received)
 {
     const struct shmrt_hello *hello = &received->message.hello;
     return hello->head.kind == SHMRT_MESSAGE_HELLO &&
-           (received->fds[0] >= 0 || hello->disabled || shmrt_hello_is_foreign(hello));
+           (received->fds[0] >= 0 || hello->absent || shmrt_hello_is_foreign(hello));
 }
 
 /* Takes over the descriptors of a good hello. */
@@ -396,7 +396,7 @@ int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmr
                      .mine = mine,
                      .links = links_out,
                      .error_out = error_out,
-                     .send_fds = {memfd, poolfd, mine->disabled ? -1 : open_own_pidfd()},
+                     .send_fds = {memfd, poolfd, mine->absent ? -1 : open_own_pidfd()},
                      .retry_ns = FIRST_RETRY_NS};
     for (int r = 0; r < meeting->size; r++)
         links_out[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .poolfd = -1, .pidfd = -1};

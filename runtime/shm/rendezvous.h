@@ -39,7 +39,7 @@ struct shmrt_meeting {
  * shmrt_rendezvous_meet - connect to all ranks and exchange hellos and segments
  * @mine:      what the others are told; its job is that of @meeting
  * @memfd, @poolfd: this rank's segment and its pool; the latter -1 when @mine has no pool_bytes,
- *             both when it is disabled
+ *             both when it is absent
  * @listener_out: holds this rank's name; shmrt_name_close() it with the communicator
  * @links_out: @meeting->size entries; the one of this rank stays empty. Filled also on failure:
  *             close them with shmrt_links_close().

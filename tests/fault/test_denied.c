@@ -209,6 +209,44 @@ static void needed_calls_are_named(void **state)
     }
 }
 
+enum { POOR = 1, LATE = 2 };
+
+/* One rank gets no memory. All hear of it, also who comes later. */
+static int hear_of_trouble(struct rank *rank)
+{
+    const struct denial *denial = rank->arg;
+    struct ranks_heard heard = {0};
+    struct shmrt_error error;
+    rank->heard = &heard;
+    if (rank->rank == POOR)
+        CHECK(deny(denial->number, denial->code));
+    if (rank->rank == LATE)
+        ranks_nap_ms(300);
+    CHECK(!rank_comm(rank, &error));
+    CHECK(strstr(error.text, denial->line));
+    if (rank->rank == POOR) {
+        CHECK(error.code == -denial->code && strncmp(error.text, "rank 1 gave up", 14) != 0);
+        CHECK(heard.lines == 1 && strstr(heard.last, "rank 1 can't take part"));
+    } else {
+        CHECK(error.code == -ECONNABORTED && strncmp(error.text, "rank 1 gave up: ", 16) == 0);
+    }
+    return 0;
+}
+
+static void trouble_of_one_is_told_to_all(void **state)
+{
+    (void)state;
+    struct denial denials[] = {
+        {SYS_memfd_create, ENFILE, "memfd_create"},
+        {SYS_fallocate, ENOSPC, "8388608 bytes"},
+    };
+    for (size_t i = 0; i < sizeof denials / sizeof denials[0]; i++) {
+        struct ranks_run run = {
+            .kind = RANKS_PROCESSES, .size = 4, .body = hear_of_trouble, .arg = &denials[i]};
+        ranks_run_well(&run);
+    }
+}
+
 /* The pool takes its pages later: what it has still serves, and so does the communicator. */
 static int alloc_without(struct rank *rank)
 {
@@ -244,11 +282,17 @@ static void without_more_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nodes_that_are_not_there), cmocka_unit_test(without_mbind),
-        cmocka_unit_test(without_get_mempolicy),    cmocka_unit_test(in_a_container),
-        cmocka_unit_test(some_are_refused),         cmocka_unit_test(without_move_pages),
-        cmocka_unit_test(without_membarrier),       cmocka_unit_test(without_pidfd),
-        cmocka_unit_test(needed_calls_are_named),   cmocka_unit_test(without_more_pages),
+        cmocka_unit_test(nodes_that_are_not_there),
+        cmocka_unit_test(without_mbind),
+        cmocka_unit_test(without_get_mempolicy),
+        cmocka_unit_test(in_a_container),
+        cmocka_unit_test(some_are_refused),
+        cmocka_unit_test(without_move_pages),
+        cmocka_unit_test(without_membarrier),
+        cmocka_unit_test(without_pidfd),
+        cmocka_unit_test(needed_calls_are_named),
+        cmocka_unit_test(without_more_pages),
+        cmocka_unit_test(trouble_of_one_is_told_to_all),
     };
     return cmocka_run_group_tests_name("denied", tests, NULL, NULL);
 }
