@@ -330,6 +330,17 @@ static int check_enabled(const struct shmrt_comm *comm, const struct shmrt_hello
                                               : "unset it, or ");
 }
 
+/* Of each rank its own: not in the words that are passed on to the others. */
+static void add_waited(const struct shmrt_meeting *meeting, struct shmrt_error *error_out)
+{
+    size_t length = error_out ? strlen(error_out->text) : 0;
+    if (error_out && (error_out->code == -ECONNABORTED || error_out->code == -EPROTO ||
+                      error_out->code == -ECANCELED))
+        snprintf(error_out->text + length, sizeof error_out->text - length,
+                 "; rank %d had waited %.3g s", meeting->rank,
+                 (double)(shmrt_now_ns() - meeting->start_ns) / 1e9);
+}
+
 /* Whether a rank has nothing to share, of which its verdict will tell. */
 static bool any_in_trouble(const struct shmrt_comm *comm, const struct shmrt_hello *mine)
 {
@@ -404,6 +415,8 @@ static int join_ranks(struct shmrt_comm *comm, const struct shmrt_params *params
     shmrt_file_close_fd(&own->file);
     outcome.code = rc;
     rc = shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
+    if (rc)
+        add_waited(&meeting, error_out);
     if (rc == 0)
         shmrt_notices_tell(notices, &mine, comm->links);
     if (rc == 0 && comm->group.tuning.tuned == SHMRT_TUNED_MEASURE)

@@ -78,7 +78,8 @@ static int step(struct shmrt_request *q)
         return rc;
     /* The others are in this call and can't be told to leave it out. */
     if (rc == -ENOMEM)
-        rc = shmrt_fail(&comm->group.sync, rc, "no memory for the lanes of a request");
+        rc = shmrt_fail(&comm->group.sync, rc, "rank %d has no memory for the lanes of a request",
+                        comm->group.sync.rank);
     q->done = true;
     return shmrt_comm_finish(comm, &q->coll, is_pair(q) ? NULL : &q->work, rc);
 }
@@ -303,8 +304,8 @@ static int check_for_deaths(struct shmrt_comm *comm, const struct shmrt_awaited 
     comm->probed_ns = now_ns;
     struct shmrt_awaited nobody = *awaited;
     nobody.peer = -1;
-    int rc = shmrt_check_aborts(&comm->group.sync);
-    return rc ? rc : shmrt_check_peers(&comm->group.sync, &nobody);
+    int rc = shmrt_check_aborts(&comm->group.sync, &nobody, 0);
+    return rc ? rc : shmrt_check_peers(&comm->group.sync, &nobody, 0);
 }
 
 /*
@@ -339,7 +340,7 @@ static int probe(struct shmrt_comm *comm, int from, const struct shmrt_coll *col
         return shmrt_comm_finish(comm, coll, NULL, rc);
     if (!has_left(comm, from, &next.awaited, now_ns))
         return 0;
-    rc = shmrt_check_aborts(&comm->group.sync); /* it may have said why it went */
+    rc = shmrt_check_aborts(&comm->group.sync, &next.awaited, 0); /* it may have said why it went */
     if (rc)
         return shmrt_comm_finish(comm, coll, NULL, rc);
     return shmrt_error_set(&comm->error, -ENOTCONN,

@@ -56,14 +56,15 @@ static int check_parent(void *arg)
 {
     const struct meeting *meeting = arg;
     struct shmrt_comm *parent = meeting->parent;
-    if (shmrt_now_ns() - meeting->start_ns < GRACE_NS)
+    int64_t waited_ns = shmrt_now_ns() - meeting->start_ns;
+    if (waited_ns < GRACE_NS)
         return shmrt_interrupted(&parent->group.sync.interrupt);
-    struct shmrt_call_context context = {.call = {.collective = SHMRT_BARRIER},
+    struct shmrt_call_context context = {.call = {.collective = SHMRT_CALL_SPLIT},
                                          .epoch = parent->group.epoch};
     struct shmrt_awaited nobody = {.peer = -1, .context = &context, .is_here = is_never_here};
     return shmrt_interrupted(&parent->group.sync.interrupt) ||
-           shmrt_check_aborts(&parent->group.sync) ||
-           shmrt_check_peers(&parent->group.sync, &nobody);
+           shmrt_check_aborts(&parent->group.sync, &nobody, waited_ns) ||
+           shmrt_check_peers(&parent->group.sync, &nobody, waited_ns);
 }
 
 static int meet(struct shmrt_comm *parent, const struct wish *wishes, struct shmrt_comm **comm_out)

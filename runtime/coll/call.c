@@ -73,18 +73,18 @@ struct shmrt_call_context shmrt_call_begin(struct shmrt_group *group, struct shm
 }
 
 static int disagree(struct shmrt_group *group, const struct shmrt_call_context *context, int peer,
-                    const struct shmrt_call *theirs)
+                    int lane, const struct shmrt_call *theirs)
 {
     struct shmrt_call_context other = {.call = *theirs, .epoch = context->epoch};
     char own_text[SHMRT_CALL_TEXT_BYTES], peer_text[SHMRT_CALL_TEXT_BYTES];
     bool counts = theirs->collective == context->call.collective && theirs->shape != 0 &&
                   context->call.shape != 0;
-    return shmrt_fail(&group->sync, -EPROTO,
-                      "the ranks disagree: rank %d calls %s, rank %d calls %s%s; all ranks have to "
-                      "make the same calls in the same order",
-                      group->sync.rank, shmrt_call_describe(context, own_text), peer,
-                      shmrt_call_describe(&other, peer_text),
-                      counts ? " with other counts for the ranks" : "");
+    return shmrt_fail_after(
+        &group->sync, -EPROTO, context, lane,
+        "the ranks disagree: rank %d calls %s, rank %d calls %s%s; all ranks have to "
+        "make the same calls in the same order",
+        group->sync.rank, shmrt_call_describe(context, own_text), peer,
+        shmrt_call_describe(&other, peer_text), counts ? " with other counts for the ranks" : "");
 }
 
 int shmrt_call_check(struct shmrt_group *group, const struct shmrt_call_context *context, int peer,
@@ -101,7 +101,7 @@ int shmrt_call_check(struct shmrt_group *group, const struct shmrt_call_context 
         return -EAGAIN;
     }
     if (shmrt_unlikely(memcmp(&line->call, &context->call, sizeof line->call) != 0))
-        return disagree(group, context, peer, &line->call);
+        return disagree(group, context, peer, lane, &line->call);
     return 0;
 }
 

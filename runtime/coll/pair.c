@@ -60,10 +60,11 @@ static int disagree(const struct shmrt_pair_work *w, const struct shmrt_message_
 {
     char text[SHMRT_CALL_TEXT_BYTES];
     const char *dtype = shmrt_dtype_name((enum shmrt_dtype)note->dtype);
-    return shmrt_fail(&w->group->sync, -EPROTO,
-                      "the ranks disagree: rank %d calls %s, but what rank %d sent is %llu %s",
-                      w->group->sync.rank, shmrt_call_describe(&w->context, text), w->coll.root,
-                      (unsigned long long)note->count, dtype ? dtype : "of an unknown type");
+    return shmrt_fail_after(
+        &w->group->sync, -EPROTO, &w->context, 0,
+        "the ranks disagree: rank %d calls %s, but what rank %d sent is %llu %s",
+        w->group->sync.rank, shmrt_call_describe(&w->context, text), w->coll.root,
+        (unsigned long long)note->count, dtype ? dtype : "of an unknown type");
 }
 
 static int send_chunk(struct shmrt_pair_work *w)

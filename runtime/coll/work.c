@@ -118,11 +118,12 @@ static int compare_counts(struct shmrt_work *w, int peer)
     if (sent == expected)
         return 0;
     char text[SHMRT_CALL_TEXT_BYTES];
-    return shmrt_fail(&w->group->sync, -EPROTO,
-                      "the ranks disagree in %s: rank %d sends %llu elements to rank %d, which "
-                      "expects %llu",
-                      shmrt_call_describe(&w->context, text), peer, (unsigned long long)sent,
-                      w->plan.rank, (unsigned long long)expected);
+    return shmrt_fail_after(
+        &w->group->sync, -EPROTO, &w->context, 0,
+        "the ranks disagree in %s: rank %d sends %llu elements to rank %d, which "
+        "expects %llu",
+        shmrt_call_describe(&w->context, text), peer, (unsigned long long)sent, w->plan.rank,
+        (unsigned long long)expected);
 }
 
 /* Reads all lines: the longest block, and whether all tensors lie in pools. */

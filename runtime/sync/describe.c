@@ -45,6 +45,8 @@ const char *shmrt_call_describe(const struct shmrt_call_context *context,
         snprintf(rows, sizeof rows, ", rows of %" PRIu32, call->shape);
     if (call->collective == SHMRT_CALL_PROBE)
         snprintf(out, SHMRT_CALL_TEXT_BYTES, "a probe for messages of rank %d", call->root);
+    else if (call->collective == SHMRT_CALL_SPLIT)
+        snprintf(out, SHMRT_CALL_TEXT_BYTES, "a split (after #%" PRIu64 ")", context->epoch);
     else if (call->collective == SHMRT_BARRIER)
         snprintf(out, SHMRT_CALL_TEXT_BYTES, "%s #%" PRIu64, name, context->epoch);
     else

@@ -19,7 +19,41 @@ static void wake_everyone(struct shmrt_sync *sync)
             shmrt_wake(sync, r, lane);
 }
 
-int shmrt_fail(struct shmrt_sync *sync, int code, const char *format, ...)
+/* "; rank 0 was in all-reduce #12 (sum of 1000 float32), waiting 0.31 s for rank 1" */
+static void describe_wait(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                          int64_t waited_ns)
+{
+    char text[SHMRT_CALL_TEXT_BYTES], peer[24] = "";
+    if (awaited->peer >= 0)
+        snprintf(peer, sizeof peer, " for rank %d", awaited->peer);
+    snprintf(sync->own_part, sizeof sync->own_part, "; rank %d was in %s, waiting %.3g s%s",
+             sync->rank, shmrt_call_describe(awaited->context, text), (double)waited_ns / 1e9,
+             peer);
+}
+
+/* "; rank 0 had waited 0.31 s": the call is in the text already. */
+static void describe_waited(struct shmrt_sync *sync, const struct shmrt_call_context *context,
+                            int lane)
+{
+    const struct shmrt_lane_stats *stats = &sync->stats[lane];
+    bool was_here = memcmp(&stats->waited_in, context, sizeof *context) == 0;
+    snprintf(sync->own_part, sizeof sync->own_part, "; rank %d had waited %.3g s", sync->rank,
+             was_here ? (double)stats->waited_ns / 1e9 : 0.0);
+}
+
+/* What is known of the wait that ends so; both may be NULL. */
+struct ending {
+    const struct shmrt_awaited *awaited;
+    int64_t waited_ns;
+    const struct shmrt_call_context *context;
+    int lane;
+};
+
+static int fail(struct shmrt_sync *sync, int code, const struct ending *ending, const char *format,
+                va_list args) SHMRT_PRINTF(4, 0);
+
+static int fail(struct shmrt_sync *sync, int code, const struct ending *ending, const char *format,
+                va_list args)
 {
     struct shmrt_abort_record *own = sync->peers[sync->rank].abort;
     uint32_t expected = SHMRT_ALIVE;
@@ -28,14 +62,45 @@ int shmrt_fail(struct shmrt_sync *sync, int code, const char *format, ...)
                                                  memory_order_acquire, memory_order_acquire))
         return expected == SHMRT_ABORTED ? own->code : -ECONNABORTED;
     own->code = code;
-    va_list args;
-    va_start(args, format);
     vsnprintf(own->text, sizeof own->text, format, args);
-    va_end(args);
+    if (ending->awaited)
+        describe_wait(sync, ending->awaited, ending->waited_ns);
+    else if (ending->context)
+        describe_waited(sync, ending->context, ending->lane);
     /* Pairs with the acquire in shmrt_has_failed and shmrt_check_aborts. */
     atomic_store_explicit(&own->state, SHMRT_ABORTED, memory_order_release);
     wake_everyone(sync);
     return code;
+}
+
+int shmrt_fail(struct shmrt_sync *sync, int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int rc = fail(sync, code, &(struct ending){0}, format, args);
+    va_end(args);
+    return rc;
+}
+
+int shmrt_fail_waiting(struct shmrt_sync *sync, int code, const struct shmrt_awaited *awaited,
+                       int64_t waited_ns, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int rc = fail(sync, code, &(struct ending){.awaited = awaited, .waited_ns = waited_ns}, format,
+                  args);
+    va_end(args);
+    return rc;
+}
+
+int shmrt_fail_after(struct shmrt_sync *sync, int code, const struct shmrt_call_context *context,
+                     int lane, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int rc = fail(sync, code, &(struct ending){.context = context, .lane = lane}, format, args);
+    va_end(args);
+    return rc;
 }
 
 bool shmrt_has_failed(const struct shmrt_sync *sync, struct shmrt_error *error_out)
@@ -45,13 +110,16 @@ bool shmrt_has_failed(const struct shmrt_sync *sync, struct shmrt_error *error_o
     if (state == SHMRT_ALIVE)
         return false;
     if (state == SHMRT_ABORTED)
-        shmrt_error_set(error_out, own->code, "%s", own->text);
+        shmrt_error_set(error_out, own->code, "%.*s%s",
+                        SHMRT_ERROR_TEXT_BYTES - 1 - (int)strlen(sync->own_part), own->text,
+                        sync->own_part);
     else
         shmrt_error_set(error_out, -ECONNABORTED, "the communicator is being aborted");
     return true;
 }
 
-int shmrt_check_aborts(struct shmrt_sync *sync)
+int shmrt_check_aborts(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                       int64_t waited_ns)
 {
     struct shmrt_error error = {0};
     if (shmrt_has_failed(sync, &error))
@@ -63,11 +131,13 @@ int shmrt_check_aborts(struct shmrt_sync *sync)
         /* Deaths and disagreements are everyone's; a rank's own deadline or Ctrl-C is, for the
          * others, that this rank aborted. */
         bool shared = record->code == -ECONNABORTED || record->code == -EPROTO;
-        char text[sizeof record->text];
+        char text[sizeof record->text], whose[32] = "";
         memcpy(text, record->text, sizeof text);
         text[sizeof text - 1] = '\0';
-        return shmrt_fail(sync, shared ? record->code : -ECONNABORTED, "%s%.*s",
-                          shared ? "" : "aborted by another rank: ", (int)sizeof text - 32, text);
+        if (!shared)
+            snprintf(whose, sizeof whose, "aborted by rank %d: ", r);
+        return shmrt_fail_waiting(sync, shared ? record->code : -ECONNABORTED, awaited, waited_ns,
+                                  "%s%.*s", whose, (int)(sizeof text - sizeof whose), text);
     }
     return 0;
 }

@@ -53,18 +53,17 @@ static const char *how_gone(const struct shmrt_sync_peer *peer)
     return "closed its communicator without a word";
 }
 
-int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_awaited *awaited)
+int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                      int64_t waited_ns)
 {
     int gone = find_gone(sync, awaited->peer);
     if (gone < 0)
         return 0;
     const char *how = how_gone(&sync->peers[gone]);
     /* The flag may have come meanwhile, or a rank may have said why it gave up before it went. */
-    int rc = shmrt_check_aborts(sync);
+    int rc = shmrt_check_aborts(sync, awaited, waited_ns);
     if (rc || shmrt_is_here(awaited))
         return rc;
-    char text[SHMRT_CALL_TEXT_BYTES];
-    return shmrt_fail(sync, -ECONNABORTED, "rank %d (pid %d) %s; rank %d was in %s", gone,
-                      sync->peers[gone].pid, how, sync->rank,
-                      shmrt_call_describe(awaited->context, text));
+    return shmrt_fail_waiting(sync, -ECONNABORTED, awaited, waited_ns, "rank %d (pid %d) %s", gone,
+                              sync->peers[gone].pid, how);
 }

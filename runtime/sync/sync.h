@@ -20,17 +20,28 @@ struct shmrt_sync_peer {
     int pid;
 };
 
+/** The call a wait belongs to, for its messages. */
+struct shmrt_call_context {
+    struct shmrt_call call;
+    uint64_t epoch;
+};
+
 struct shmrt_lane_stats {
     _Alignas(SHMRT_APART_BYTES) uint64_t wait_ns;
     uint64_t sleeps;
     int64_t woke_ns;            /* when it last woke somebody, who takes a while to come */
     int64_t disturbed_until_ns; /* another process has this CPU's time, too: do not yield to it */
+    /* How long the latest wait that was not over at once took, and in which call. */
+    struct shmrt_call_context waited_in;
+    int64_t waited_ns;
     /* Of wait_ns, for each rank that had not entered the call. */
     uint64_t late_ns[SHMRT_MAX_RANKS];
 };
 
-/** All of it is constant after creation but the statistics, the warning mark and what this rank may
- * change between its calls: timeout_ns, caller_only. */
+enum { SHMRT_CALL_TEXT_BYTES = 128 };
+
+/** All of it is constant after creation but the statistics, the warning mark, the words of this
+ * rank's failure and what this rank may change between its calls: timeout_ns, caller_only. */
 struct shmrt_sync {
     int rank;
     int size;
@@ -45,14 +56,11 @@ struct shmrt_sync {
     struct shmrt_logger logger;
     struct shmrt_interrupt interrupt;
     struct shmrt_sync_peer peers[SHMRT_MAX_RANKS];
-    uint64_t warned_epoch;          /* caller's lane only */
+    uint64_t warned_epoch; /* caller's lane only */
+    /* What this rank was doing when it failed, with the abort record: goes with its error, but not
+     * to the others, who have words of their own. */
+    char own_part[SHMRT_CALL_TEXT_BYTES + 64];
     struct shmrt_lane_stats *stats; /* one a lane */
-};
-
-/** The call a wait belongs to, for its messages. */
-struct shmrt_call_context {
-    struct shmrt_call call;
-    uint64_t epoch;
 };
 
 /** What is waited for: @flag of rank @peer to reach @value, by @lane of this rank. */
@@ -141,20 +149,33 @@ int shmrt_await_check(struct shmrt_sync *sync, const struct shmrt_awaited *await
  */
 int shmrt_fail(struct shmrt_sync *sync, int code, const char *format, ...) SHMRT_PRINTF(3, 4);
 
+/** The same in a wait: this rank's error also says in which call it was, and how long it waited. */
+int shmrt_fail_waiting(struct shmrt_sync *sync, int code, const struct shmrt_awaited *awaited,
+                       int64_t waited_ns, const char *format, ...) SHMRT_PRINTF(5, 6);
+
+/** The same for what a rank finds in @context, where its wait, if there was one, is over. */
+int shmrt_fail_after(struct shmrt_sync *sync, int code, const struct shmrt_call_context *context,
+                     int lane, const char *format, ...) SHMRT_PRINTF(5, 6);
+
 /** Whether this rank has failed; then its error is in @error_out (may be NULL). */
 bool shmrt_has_failed(const struct shmrt_sync *sync, struct shmrt_error *error_out);
 
-/** If some rank has failed, fail with its words. Return: 0 or this rank's code. */
-int shmrt_check_aborts(struct shmrt_sync *sync) SHMRT_WARN_UNUSED;
+/**
+ * shmrt_check_aborts - if some rank has failed, fail with its words
+ * @awaited:   what this rank waits for; its peer is -1 where that is nobody
+ * @waited_ns: so far
+ *
+ * Return: 0 or this rank's code.
+ */
+int shmrt_check_aborts(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                       int64_t waited_ns) SHMRT_WARN_UNUSED;
 
-/** If a rank has died, or the awaited one left, and it is still missing, fail. Return: as above. */
-int shmrt_check_peers(struct shmrt_sync *sync,
-                      const struct shmrt_awaited *awaited) SHMRT_WARN_UNUSED;
-
-enum { SHMRT_CALL_TEXT_BYTES = 128 };
+/** If a rank has died, or the awaited one left, and it is still missing, fail. As above. */
+int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                      int64_t waited_ns) SHMRT_WARN_UNUSED;
 
 /* As the collective of a call that is only to be described. */
-enum { SHMRT_CALL_PROBE = SHMRT_COLLECTIVE_END };
+enum { SHMRT_CALL_PROBE = SHMRT_COLLECTIVE_END, SHMRT_CALL_SPLIT };
 
 /** "all-reduce #12 (sum of 1000 float32)", "broadcast #3 (1000 float32, root 0)" */
 const char *shmrt_call_describe(const struct shmrt_call_context *context,

@@ -68,7 +68,8 @@ static bool yield_until(struct shmrt_sync *sync, const struct shmrt_awaited *awa
         sched_yield();
         if (shmrt_is_here(awaited))
             return true;
-        if (i % YIELDS_A_CHECK == 0 && (*failed_out = shmrt_check_aborts(sync)) != 0)
+        if (i % YIELDS_A_CHECK == 0 &&
+            (*failed_out = shmrt_check_aborts(sync, awaited, now_ns - start_ns)) != 0)
             return false;
         now_ns = shmrt_now_ns();
         if (!sync->crowded && now_ns - before_ns > LONG_YIELD_NS) {
@@ -115,8 +116,10 @@ static int check_caller(struct shmrt_sync *sync, const struct shmrt_awaited *awa
     if (awaited->lane != 0 && !sync->caller_only)
         return 0;
     if (shmrt_interrupted(&sync->interrupt))
-        return shmrt_fail(sync, -ECANCELED, "rank %d was interrupted in %s, waiting for rank %d",
-                          sync->rank, shmrt_call_describe(awaited->context, text), awaited->peer);
+        return shmrt_fail(sync, -ECANCELED,
+                          "rank %d was interrupted in %s after waiting %.3g s for rank %d",
+                          sync->rank, shmrt_call_describe(awaited->context, text),
+                          (double)waited_ns / 1e9, awaited->peer);
     if (waited_ns > sync->warn_ns && sync->warned_epoch != awaited->context->epoch) {
         sync->warned_epoch = awaited->context->epoch;
         shmrt_log(&sync->logger, SHMRT_LOG_WARNING,
@@ -133,21 +136,31 @@ static int check_deadline(struct shmrt_sync *sync, const struct shmrt_awaited *a
     char text[SHMRT_CALL_TEXT_BYTES];
     if (waited_ns < sync->timeout_ns)
         return 0;
-    return shmrt_fail(
-        sync, -ETIMEDOUT,
-        "rank %d (pid %d) did not come to %s within %.3g s (rank %d waited); see what "
-        "it does, or raise SHMRT_TIMEOUT",
-        awaited->peer, sync->peers[awaited->peer].pid, shmrt_call_describe(awaited->context, text),
-        (double)sync->timeout_ns / 1e9, sync->rank);
+    return shmrt_fail(sync, -ETIMEDOUT,
+                      "rank %d (pid %d) did not come to %s within %.3g s (rank %d waited %.3g s); "
+                      "see what it does, or raise SHMRT_TIMEOUT",
+                      awaited->peer, sync->peers[awaited->peer].pid,
+                      shmrt_call_describe(awaited->context, text), (double)sync->timeout_ns / 1e9,
+                      sync->rank, (double)waited_ns / 1e9);
+}
+
+/* For the error that may be found when the wait is over. */
+static void note_wait(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                      int64_t waited_ns)
+{
+    struct shmrt_lane_stats *stats = &sync->stats[awaited->lane];
+    stats->waited_in = *awaited->context;
+    stats->waited_ns = waited_ns;
 }
 
 int shmrt_await_check(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                       int64_t start_ns)
 {
     int64_t waited_ns = shmrt_now_ns() - start_ns;
-    int rc = shmrt_check_aborts(sync);
+    note_wait(sync, awaited, waited_ns);
+    int rc = shmrt_check_aborts(sync, awaited, waited_ns);
     if (rc == 0)
-        rc = shmrt_check_peers(sync, awaited);
+        rc = shmrt_check_peers(sync, awaited, waited_ns);
     if (rc == 0)
         rc = check_caller(sync, awaited, waited_ns);
     return rc ? rc : check_deadline(sync, awaited, waited_ns);
@@ -173,9 +186,10 @@ int shmrt_await_slow(struct shmrt_sync *sync, const struct shmrt_awaited *awaite
     if (!stay_awake(sync, awaited, start_ns, &rc) && rc == 0)
         rc = sleep_until(sync, awaited, start_ns);
     struct shmrt_lane_stats *stats = &sync->stats[awaited->lane];
-    uint64_t waited_ns = (uint64_t)(shmrt_now_ns() - start_ns);
-    stats->wait_ns += waited_ns;
+    int64_t waited_ns = shmrt_now_ns() - start_ns;
+    stats->wait_ns += (uint64_t)waited_ns;
     if (awaited->late)
-        stats->late_ns[awaited->peer] += waited_ns;
+        stats->late_ns[awaited->peer] += (uint64_t)waited_ns;
+    note_wait(sync, awaited, waited_ns);
     return rc;
 }

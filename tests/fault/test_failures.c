@@ -37,6 +37,23 @@ static bool says(const struct shmrt_comm *comm, const char *words)
     return found;
 }
 
+/* "rank 0 was in barrier #2, waiting 0.3 s for rank 1"; or, after @words, "had waited 0.3 s". */
+static bool says_how_long(const struct shmrt_comm *comm, const char *words)
+{
+    char own[48];
+    double waited_s = -1;
+    snprintf(own, sizeof own, "; rank %d %s ", shmrt_comm_rank(comm), words);
+    const char *at = strstr(shmrt_comm_error(comm)->text, own);
+    const char *time = at ? strstr(at, strcmp(words, "was in") == 0 ? ", waiting " : "waited ") : 0;
+    bool has_number = !at || strcmp(words, "was in") != 0 || strchr(at, '#') != NULL;
+    if (!time || sscanf(time, "%*[, a-z]%lf s", &waited_s) != 1 || waited_s < 0 || !has_number) {
+        fprintf(stderr, "not how long rank %d waited in: %s\n", shmrt_comm_rank(comm),
+                shmrt_comm_error(comm)->text);
+        return false;
+    }
+    return true;
+}
+
 /* The survivors name the victim, stay refused, and can make a communicator of their own. */
 static int outlive(struct rank *rank)
 {
@@ -51,8 +68,9 @@ static int outlive(struct rank *rank)
     }
     int rc = reduce_until_error(comm);
     CHECK(rc == -ECONNABORTED && shmrt_comm_error(comm)->code == rc);
-    CHECK(says(comm, "rank 1 (pid") && says(comm, "died"));
-    CHECK(shmrt_barrier(comm) == rc && says(comm, "rank 1"));
+    CHECK(says(comm, "rank 1 (pid") && says(comm, ") died; rank "));
+    CHECK(says(comm, "all-reduce #") && says_how_long(comm, "was in"));
+    CHECK(shmrt_barrier(comm) == rc && says(comm, "rank 1") && says_how_long(comm, "was in"));
     shmrt_comm_destroy(comm);
     rank->rank -= rank->rank > VICTIM;
     rank->size--;
@@ -101,6 +119,7 @@ static int wait_for_the_slow(struct rank *rank)
     }
     CHECK(shmrt_barrier(comm) == -ECONNABORTED);
     CHECK(says(comm, "rank 2 (pid") && says(comm, "died"));
+    CHECK(says(comm, "barrier #2, waiting ") && says(comm, " s for rank 1"));
     shmrt_comm_destroy(comm);
     return 0;
 }
@@ -121,9 +140,11 @@ static int meet_deadline(struct rank *rank)
     CHECK(comm);
     int rc = reduce_until_error(comm);
     if (rank->rank == VICTIM || rc == -ECONNABORTED) {
-        CHECK(rc == -ECONNABORTED && says(comm, "aborted by another rank: rank 1 (pid"));
+        CHECK(rc == -ECONNABORTED && says(comm, "aborted by rank "));
+        CHECK(says(comm, ": rank 1 (pid") && says_how_long(comm, "was in"));
     } else {
         CHECK(rc == -ETIMEDOUT && says(comm, "rank 1 (pid") && says(comm, "SHMRT_TIMEOUT"));
+        CHECK(says(comm, "all-reduce #") && says(comm, " waited 0.7"));
     }
     shmrt_comm_destroy(comm);
     return 0;
@@ -161,6 +182,7 @@ static int leave_early(struct rank *rank)
     }
     CHECK(shmrt_barrier(comm) == -ECONNABORTED);
     CHECK(says(comm, rank->arg ? "rank 1" : "died"));
+    CHECK(says(comm, "barrier #2") && says_how_long(comm, "was in"));
     CHECK(!rank->arg || says(comm, "has destroyed its communicator"));
     shmrt_comm_destroy(comm);
     return 0;
@@ -195,6 +217,8 @@ static int disagree(struct rank *rank)
                                  : shmrt_barrier(comm);
     CHECK(rc == -EPROTO);
     CHECK(says(comm, calls->words[0]) && says(comm, calls->words[1]) && says(comm, "rank 1 calls"));
+    CHECK(strstr(shmrt_comm_error(comm)->text, "had waited") ? says_how_long(comm, "had")
+                                                             : says_how_long(comm, "was in"));
     CHECK(shmrt_barrier(comm) == -EPROTO);
     free(data);
     shmrt_comm_destroy(comm);
@@ -251,6 +275,7 @@ static int abort_while_waiting(struct rank *rank)
         ranks_nap_ms(400); /* keeps the others waiting */
     CHECK(barrier_until_error(comm) == -ECONNABORTED);
     CHECK(says(comm, "rank 1 aborted: out of tokens"));
+    CHECK(aborts || says_how_long(comm, "was in"));
     if (aborts)
         CHECK(pthread_join(helper, NULL) == 0);
     shmrt_comm_destroy(comm);
@@ -286,9 +311,11 @@ static int interrupt_rank_0(struct rank *rank)
     asked = 0;
     if (rank->rank == 0) {
         CHECK(shmrt_barrier(comm) == -ECANCELED && says(comm, "interrupted"));
+        CHECK(says(comm, "in barrier #1 after waiting ") && says(comm, " s for rank 1"));
     } else {
         ranks_nap_ms(800);
         CHECK(barrier_until_error(comm) == -ECONNABORTED && says(comm, "rank 0 was interrupted"));
+        CHECK(says_how_long(comm, "was in"));
     }
     shmrt_comm_destroy(comm);
     return 0;

@@ -159,7 +159,8 @@ static int die_while_meeting(struct rank *rank)
     if (rank->rank == 1)
         alarm(1);
     CHECK(!rank_comm(rank, &error));
-    CHECK_ERROR(error, -ECONNABORTED, "rank 1");
+    CHECK_ERROR(error, -ECONNABORTED, "rank 1 (pid ");
+    CHECK_ERROR(error, -ECONNABORTED, " died or gave up while the ranks were meeting; rank 0 had ");
     return 0;
 }
 
