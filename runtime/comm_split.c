@@ -47,6 +47,18 @@ struct meeting {
     int64_t start_ns;
 };
 
+/* Looks for a death, too. */
+static bool has_parent_failed(const struct meeting *meeting)
+{
+    struct shmrt_comm *parent = meeting->parent;
+    int64_t waited_ns = shmrt_now_ns() - meeting->start_ns;
+    struct shmrt_call_context context = {.call = {.collective = SHMRT_CALL_SPLIT},
+                                         .epoch = parent->group.epoch};
+    struct shmrt_awaited nobody = {.peer = -1, .context = &context, .is_here = is_never_here};
+    return shmrt_check_aborts(&parent->group.sync, &nobody, waited_ns) ||
+           shmrt_check_peers(&parent->group.sync, &nobody, waited_ns);
+}
+
 /*
  * struct shmrt_params.interrupt while a group meets: ranks of it that have not met yet have no
  * link, but the parent has one to each, and notices a death. A group that meets as it should is
@@ -56,15 +68,9 @@ static int check_parent(void *arg)
 {
     const struct meeting *meeting = arg;
     struct shmrt_comm *parent = meeting->parent;
-    int64_t waited_ns = shmrt_now_ns() - meeting->start_ns;
-    if (waited_ns < GRACE_NS)
+    if (shmrt_now_ns() - meeting->start_ns < GRACE_NS)
         return shmrt_interrupted(&parent->group.sync.interrupt);
-    struct shmrt_call_context context = {.call = {.collective = SHMRT_CALL_SPLIT},
-                                         .epoch = parent->group.epoch};
-    struct shmrt_awaited nobody = {.peer = -1, .context = &context, .is_here = is_never_here};
-    return shmrt_interrupted(&parent->group.sync.interrupt) ||
-           shmrt_check_aborts(&parent->group.sync, &nobody, waited_ns) ||
-           shmrt_check_peers(&parent->group.sync, &nobody, waited_ns);
+    return shmrt_interrupted(&parent->group.sync.interrupt) || has_parent_failed(meeting);
 }
 
 static int meet(struct shmrt_comm *parent, const struct wish *wishes, struct shmrt_comm **comm_out)
@@ -87,8 +93,8 @@ static int meet(struct shmrt_comm *parent, const struct wish *wishes, struct shm
     int rc = shmrt_comm_build(&params, &options, &parent->told, comm_out, &parent->error);
     if (rc == 0)
         (*comm_out)->group.sync.interrupt = sync->interrupt;
-    else if (shmrt_has_failed(sync, &parent->error))
-        rc = parent->error.code;
+    else if (has_parent_failed(&meeting) && shmrt_has_failed(sync, &parent->error))
+        rc = parent->error.code; /* another may have told no more than that it gave up */
     return rc;
 }
 

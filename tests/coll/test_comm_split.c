@@ -13,6 +13,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -225,6 +228,46 @@ static void a_death_reaches_its_groups_only(void **state)
         assert_int_equal(run.results[r], r == 3 ? 128 + SIGKILL : 0);
 }
 
+static bool dies_at_its_segment;
+
+/* What the library's own segments are made with. */
+int memfd_create(const char *name, unsigned flags)
+{
+    if (dies_at_its_segment)
+        raise(SIGKILL);
+    return (int)syscall(SYS_memfd_create, name, flags);
+}
+
+/* Rank 3 dies on its way to the group's meeting. The first that looks there tells the others that
+ * it gives up, which is not all that they say. */
+static int lose_one_on_the_way(struct rank *rank)
+{
+    struct shmrt_comm *all = rank_comm(rank, NULL), *part = NULL;
+    CHECK(all && shmrt_barrier(all) == 0);
+    dies_at_its_segment = rank->rank == 3;
+    CHECK(shmrt_comm_split(all, 0, 0, &part) == -ECONNABORTED && !part);
+    struct shmrt_error error = *shmrt_comm_error(all);
+    if (!strstr(error.text, "rank 3 (pid") || !strstr(error.text, "died"))
+        fprintf(stderr, "rank %d: %s\n", rank->rank, error.text);
+    CHECK(strstr(error.text, "rank 3 (pid") && strstr(error.text, "died"));
+    CHECK(shmrt_barrier(all) == -ECONNABORTED);
+    CHECK(strcmp(shmrt_comm_error(all)->text, error.text) == 0);
+    shmrt_comm_destroy(all);
+    return 0;
+}
+
+static void a_death_on_the_way_to_a_group_is_named(void **state)
+{
+    (void)state;
+#ifdef TEST_THREADS_ONLY
+    skip();
+#endif
+    struct ranks_run run = {.kind = RANKS_PROCESSES, .size = 4, .body = lose_one_on_the_way};
+    ranks_run(&run);
+    for (int r = 0; r < 4; r++)
+        assert_int_equal(run.results[r], r == 3 ? 128 + SIGKILL : 0);
+}
+
 /* Ranks that do other things than split disagree, and know. */
 static int split_or_not(struct rank *rank)
 {
@@ -280,6 +323,7 @@ int main(void)
         cmocka_unit_test(requests_of_two_communicators),
         cmocka_unit_test(a_failure_stays_in_its_group),
         cmocka_unit_test(a_death_reaches_its_groups_only),
+        cmocka_unit_test(a_death_on_the_way_to_a_group_is_named),
         cmocka_unit_test(splitting_is_a_call_of_all),
         cmocka_unit_test(what_is_lost_in_a_part_is_said_once),
     };
