@@ -6,6 +6,7 @@
 #include "comm.h"
 
 #include "base/clock.h"
+#include "coll/first.h"
 #include "shm/rendezvous_name.h"
 #include "team/team.h"
 
@@ -277,6 +278,7 @@ static int build_group(struct shmrt_comm *comm, const struct shmrt_params *param
     shmrt_groups_set(comm, mine);
     fill_tuning(comm, mine);
     fill_sync(comm, params, mine);
+    shmrt_group_begin(&comm->group, mine->job);
     return 0;
 }
 

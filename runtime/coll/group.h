@@ -5,6 +5,7 @@
  *   slices.h    who works on which elements (pure)
  *   plan.h      what a collective moves from whom to whom (pure)
  *   order.h     ranks in groups, and the order in which terms are combined (pure)
+ *   first.c     where all counters begin
  *   call.c      every collective begins here: the epoch, and agreement on what is called
  *   oneshot.c   small: shown in one slot, read by all
  *   exchange.c  larger: through the ring, in one pass; every collective
