@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stress_count.c - very many small all-reduces of mixed sizes, types and operations, each checked bit by bit.
+ * stress_count.c - very many small all-reduces of mixed sizes, types and operations, each checked
+ * bit by bit.
  *
- * Checking has to cost less than the call. So there is a table of terms for each type and operation, and one
- * of what comes of them, computed the plain way before; a call takes a window of a table, which its number
- * decides. A result of an earlier call is then another window, and shows.
+ * Checking has to cost less than the call. So there is a table of terms for each type and
+ * operation, and one of what comes of them, computed the plain way before; a call takes a window of
+ * a table, which its number decides. A result of an earlier call is then another window, and shows.
  */
 #include "calls.h"
 #include "stress.h"
