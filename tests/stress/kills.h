@@ -53,11 +53,13 @@ enum kills_end { KILLS_RUNNING, KILLS_ENDED_WELL, KILLS_FAILED };
 
 /** What a rank writes down, in memory that outlives it. */
 struct kills_record {
-    _Atomic int step; /* which it is in */
-    _Atomic int collective;
-    _Atomic int end; /* enum kills_end */
+    _Atomic int step;       /* which it is in */
+    _Atomic int collective; /* of the call that it is in; 0: of none */
+    _Atomic bool inside;    /* the library */
+    _Atomic int end;        /* enum kills_end */
     int failed_step;
-    int64_t entered_ns; /* the step that failed */
+    int64_t entered_ns; /* the library, last */
+    int64_t failed_entered_ns;
     int64_t failed_ns;
     bool by_meeting; /* what failed was a meeting, not a call */
     struct shmrt_error error;
@@ -86,6 +88,7 @@ enum kills_outcome {
     KILLS_NAMED,    /* an error that names the victim */
     KILLS_DEADLINE, /* the deadline of a meeting to which the victim did not come, and names it */
     KILLS_WELL,     /* did all it had to do: the victim had done its part */
+    KILLS_SLOW,     /* the same before there was a death: the machine is too slow to meet in time */
     KILLS_GOOD_OUTCOMES,
     KILLS_HANG = KILLS_GOOD_OUTCOMES,
     KILLS_CRASH,
@@ -102,11 +105,12 @@ enum kills_outcome {
 struct kills_verdict {
     uint64_t seed;
     bool done;
-    int kind;       /* enum kills_kind of the step in which the victim died */
+    int kind;       /* enum kills_kind of what the victim died in */
     int collective; /* of KILLS_CALL */
     int size;
     int outcomes[KILLS_OUTCOMES];
-    int times;                            /* of survivors that were KILLS_NAMED: */
+    bool told_apart; /* of one meeting some were told of the death, and others met its deadline */
+    int times;       /* of survivors that were KILLS_NAMED: */
     int64_t since_kill[KILLS_MOST_RANKS]; /* ns from the kill to the error */
     int64_t in_call[KILLS_MOST_RANKS];    /* the same, or from the call, where that came later */
 };

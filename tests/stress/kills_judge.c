@@ -26,6 +26,7 @@ static const char *const outcomes[KILLS_OUTCOMES] = {
     [KILLS_NAMED] = "named",
     [KILLS_DEADLINE] = "deadline",
     [KILLS_WELL] = "ended well",
+    [KILLS_SLOW] = "too slow to meet",
     [KILLS_HANG] = "hangs",
     [KILLS_CRASH] = "crashes",
     [KILLS_WRONG_RESULT] = "wrong results",
@@ -68,9 +69,10 @@ static bool names(const struct kills_job *job, const struct kills_record *r)
 static enum kills_outcome judge_error(const struct kills_job *job, const struct kills_record *r)
 {
     int64_t killed_ns = atomic_load(&job->killed_ns);
+    bool is_deadline = r->by_meeting && strstr(r->error.text, " did not come within ") != NULL;
     if (killed_ns == 0 || r->failed_ns < killed_ns)
-        return KILLS_TOO_SOON;
-    if (r->by_meeting && (r->error.code == -ETIMEDOUT || r->error.code == -ECONNABORTED) &&
+        return is_deadline ? KILLS_SLOW : KILLS_TOO_SOON;
+    if (is_deadline && (r->error.code == -ETIMEDOUT || r->error.code == -ECONNABORTED) &&
         list_has(r->error.text, job->plan.victim))
         return KILLS_DEADLINE;
     if (r->error.code != -ECONNABORTED || !names(job, r))
@@ -130,8 +132,11 @@ void kills_judge(const struct kills_job *job, const int *statuses, struct kills_
     const struct kills_plan *plan = &job->plan;
     const struct kills_record *victim = &job->records[plan->victim];
     int64_t killed_ns = atomic_load(&job->killed_ns);
+    bool told_in_meeting = false;
     *out = (struct kills_verdict){.seed = plan->seed, .done = true, .size = plan->size};
     out->kind = (int)plan->steps[atomic_load(&victim->step)].kind;
+    if (!atomic_load(&victim->inside) && out->kind > KILLS_BEFORE && out->kind < KILLS_AFTER)
+        out->kind = KILLS_COMPUTE;
     out->collective = atomic_load(&victim->collective);
     for (int r = 0; r < plan->size; r++) {
         const struct kills_record *record = &job->records[r];
@@ -141,7 +146,7 @@ void kills_judge(const struct kills_job *job, const int *statuses, struct kills_
         else if (record->wrong_results)
             outcome = KILLS_WRONG_RESULT;
         else if (atomic_load(&record->end) == KILLS_FAILED)
-            outcome = KILLS_TOO_SOON;
+            outcome = judge_error(job, record);
         else
             continue;
         out->outcomes[outcome]++;
@@ -149,10 +154,13 @@ void kills_judge(const struct kills_job *job, const int *statuses, struct kills_
             say_fault(job, r, outcome);
         if (outcome != KILLS_NAMED)
             continue;
-        int64_t from_ns = record->entered_ns > killed_ns ? record->entered_ns : killed_ns;
+        told_in_meeting = told_in_meeting || record->by_meeting;
+        int64_t entered_ns = record->failed_entered_ns;
+        int64_t from_ns = entered_ns > killed_ns ? entered_ns : killed_ns;
         out->since_kill[out->times] = record->failed_ns - killed_ns;
         out->in_call[out->times++] = record->failed_ns - from_ns;
     }
+    out->told_apart = told_in_meeting && out->outcomes[KILLS_DEADLINE];
 }
 
 struct row {
@@ -222,11 +230,13 @@ void kills_summarize(const struct kills_verdict *verdicts, int n)
 {
     static struct row rows[KILLS_KINDS + SHMRT_COLLECTIVE_END];
     struct row sum = {.name = "all"};
+    int told_apart = 0;
     for (int i = 0; i < n; i++) {
         const struct kills_verdict *v = &verdicts[i];
         struct row *row = &rows[row_of(v)];
         if (!v->done)
             continue;
+        told_apart += v->told_apart;
         row->kills++;
         sum.kills++;
         for (int o = 0; o < KILLS_OUTCOMES; o++) {
@@ -247,6 +257,10 @@ void kills_summarize(const struct kills_verdict *verdicts, int n)
     }
     print_row(&sum);
     print_all_times(verdicts, n);
+    printf("Meetings of which some were told of the death, and others met the deadline: %d\n",
+           told_apart);
+    if (sum.outcomes[KILLS_SLOW])
+        printf("Ranks that were too slow to meet: %d\n", sum.outcomes[KILLS_SLOW]);
     for (int o = KILLS_GOOD_OUTCOMES; o < KILLS_OUTCOMES; o++)
         printf("%s%s: %d", o > KILLS_GOOD_OUTCOMES ? ", " : "", outcomes[o], sum.outcomes[o]);
     printf("\n");

@@ -33,6 +33,38 @@ struct walk {
     struct shmrt_comm *failed; /* in whose call an error came; NULL: in a meeting */
 };
 
+/* The time is written down before: the kernel may be late, but an error never comes before it. */
+static void set_off(struct walk *w)
+{
+    if (w->rank != w->job->plan.victim || atomic_load(&w->record->step) != w->job->plan.kill_step ||
+        atomic_load(&w->job->killed_ns))
+        return;
+    timer_t timer;
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
+    int64_t at_ns = stress_now_ns() + w->job->plan.kill_after_ns;
+    atomic_store(&w->job->killed_ns, at_ns);
+    struct itimerspec when = {
+        .it_value = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000}};
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
+        timer_settime(timer, TIMER_ABSTIME, &when, NULL))
+        abort();
+}
+
+/* Around what the library does of a step; the victim's time counts from there. */
+static void enter(struct walk *w, int collective)
+{
+    w->record->entered_ns = stress_now_ns();
+    atomic_store(&w->record->collective, collective);
+    atomic_store(&w->record->inside, true);
+    set_off(w);
+}
+
+static int leave(struct walk *w, int rc)
+{
+    atomic_store(&w->record->inside, false);
+    return rc;
+}
+
 static void take_groups(struct joined *joined)
 {
     struct shmrt_traffic traffic;
@@ -47,7 +79,8 @@ static int create(struct walk *w)
                                   .size = w->job->plan.size,
                                   .job = w->job->key,
                                   .settings = w->job->plan.settings};
-    int rc = shmrt_comm_create(&params, &w->all.comm, &w->record->error);
+    enter(w, 0);
+    int rc = leave(w, shmrt_comm_create(&params, &w->all.comm, &w->record->error));
     w->record->by_meeting = rc != 0;
     if (rc == 0)
         take_groups(&w->all);
@@ -59,6 +92,7 @@ static int create(struct walk *w)
 static void destroy(struct walk *w, const char *reason)
 {
     struct joined *const both[] = {&w->part, &w->all};
+    enter(w, 0);
     for (int i = 0; i < 2; i++)
         if (both[i]->comm && reason)
             shmrt_comm_abort(both[i]->comm, reason);
@@ -67,6 +101,7 @@ static void destroy(struct walk *w, const char *reason)
         both[i]->comm = NULL;
     }
     w->has_parts = false;
+    leave(w, 0);
 }
 
 static int note_failure(struct walk *w, struct joined *joined, int rc)
@@ -100,17 +135,20 @@ static int call_requests(struct walk *w, struct joined *j, uint64_t seed)
             continue;
         if (!side_make(&sides[i], &call, j->comm))
             return note_failure(w, j, shmrt_barrier(j->comm));
-        rc = side_start(&sides[i], j->comm, &requests[i]);
+        enter(w, 0);
+        rc = leave(w, side_start(&sides[i], j->comm, &requests[i]));
     }
     for (int i = 0; i < IN_FLIGHT && rc == 0; i++) {
         nap_at_random(&w->naps);
         if (!requests[i])
             continue;
         bool done = false;
+        enter(w, 0);
         for (int tries = 0; i % 2 && tries < 20 && !done && rc == 0; tries++)
             rc = shmrt_test(requests[i], &done);
         if (rc == 0 && !done)
             rc = shmrt_wait(requests[i]);
+        leave(w, rc);
         if (rc == 0) {
             check_result(w, &sides[i]);
             side_free(&sides[i]);
@@ -127,11 +165,10 @@ static int call_random_one(struct walk *w, struct joined *j, uint64_t seed)
     call.groups = j->grouped ? j->groups : NULL;
     if (!call_concerns(&call, shmrt_comm_rank(j->comm)))
         return 0;
-    atomic_store(&w->record->collective, (int)call.collective);
     if (!side_make(&side, &call, j->comm))
         return note_failure(w, j, shmrt_barrier(j->comm));
-    w->record->entered_ns = stress_now_ns();
-    int rc = side_call(&side, j->comm);
+    enter(w, (int)call.collective);
+    int rc = leave(w, side_call(&side, j->comm));
     if (rc)
         return note_failure(w, j, rc);
     check_result(w, &side);
@@ -179,8 +216,8 @@ static int call_norm(struct walk *w, struct joined *j, uint64_t seed)
                                    .dtype = SHMRT_FLOAT32,
                                    .norm = SHMRT_RMS_NORM,
                                    .epsilon = 1e-5};
-    w->record->entered_ns = stress_now_ns();
-    int rc = shmrt_allreduce_norm(j->comm, &args);
+    enter(w, 0);
+    int rc = leave(w, shmrt_allreduce_norm(j->comm, &args));
     if (rc)
         return note_failure(w, j, rc);
     w->record->wrong_results += !norm_is_right(sum, out, expected, rows);
@@ -195,8 +232,8 @@ static int split(struct walk *w, uint64_t seed)
     w->part.comm = NULL;
     int color = seed % 3 == 0 ? w->rank % 2 : seed % 3 == 1 ? w->rank / 2 % 2 : w->rank % 3 - 1;
     int key = seed % 2 ? -w->rank : 0;
-    w->record->entered_ns = stress_now_ns();
-    int rc = shmrt_comm_split(w->all.comm, color, key, &w->part.comm);
+    enter(w, 0);
+    int rc = leave(w, shmrt_comm_split(w->all.comm, color, key, &w->part.comm));
     if (rc)
         return note_failure(w, &w->all, rc);
     w->has_parts = true;
@@ -229,7 +266,8 @@ static int do_step(struct walk *w, const struct kills_step *step)
         destroy(w, NULL);
         return create(w);
     case KILLS_LAST:
-        rc = shmrt_barrier(w->all.comm);
+        enter(w, 0);
+        rc = leave(w, shmrt_barrier(w->all.comm));
         return rc ? note_failure(w, &w->all, rc) : 0;
     case KILLS_DESTROY:
         destroy(w, NULL);
@@ -240,20 +278,6 @@ static int do_step(struct walk *w, const struct kills_step *step)
     }
 }
 
-/* The time is written down before: the kernel may be late, but an error never comes before it. */
-static void set_off(struct walk *w)
-{
-    timer_t timer;
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
-    int64_t at_ns = stress_now_ns() + w->job->plan.kill_after_ns;
-    atomic_store(&w->job->killed_ns, at_ns);
-    struct itimerspec when = {
-        .it_value = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000}};
-    if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
-        timer_settime(timer, TIMER_ABSTIME, &when, NULL))
-        abort();
-}
-
 static int walk(struct walk *w)
 {
     const struct kills_plan *plan = &w->job->plan;
@@ -262,14 +286,14 @@ static int walk(struct walk *w)
         atomic_store(&w->record->step, i);
         atomic_store(&w->record->collective, 0);
         w->record->entered_ns = stress_now_ns();
-        if (w->rank == plan->victim && i == plan->kill_step)
-            set_off(w);
         int rc = do_step(w, step);
         if (rc) {
             w->record->failed_ns = stress_now_ns();
+            w->record->failed_entered_ns = w->record->entered_ns;
             w->record->failed_step = i;
             return rc;
         }
+        set_off(w); /* where this rank had nothing to do */
         nap_at_random(&w->naps);
     }
     return 0;
