@@ -114,6 +114,9 @@ static int compare_hellos(const struct shmrt_hello *own, const struct shmrt_hell
                              "%.*s; %s",
                              own->rank, own->pid, peer->rank, peer->pid, own->groups,
                              SHMRT_GROUPS_BYTES - 1, peer->groups, same);
+    if (!rc && peer->lanes == 0) /* nobody says so who means well */
+        rc = shmrt_error_set(error_out, -EPROTO, "rank %d (pid %d) says that it has no lanes",
+                             peer->rank, peer->pid);
     return rc;
 }
 
