@@ -1,30 +1,86 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds the fuzz target of the configuration parser with clang, AddressSanitizer and UBSan, and runs it:
-#   tests/fuzz/fuzz.sh [SECONDS [BUILD-FOLDER]]
-# What it learns stays in the build folder for the next run. Exit code 77: this machine has no libFuzzer.
+# Builds the fuzzers with clang, AddressSanitizer and UBSan, and runs one of them:
+#   tests/fuzz/fuzz.sh NAME [SECONDS [BUILD-FOLDER]]
+# NAME: config, list, plan, rendezvous, topology or tuning; or all, MAX at once (as many as there are CPUs).
+# It starts from tests/fuzz/corpus/NAME; what it learns stays in the build folder for the next run, and an input
+# that it stumbles over lies there as crash-... or timeout-... Exit code 77: this machine has no libFuzzer.
+#   tests/fuzz/fuzz.sh --keep NAME [BUILD-FOLDER]
+# puts into the corpus whatever was learnt that reaches more code than what is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-seconds=${1:-600}
-build=${2:-build/fuzz}
-mkdir -p "$build/learnt" "$build/seeds"
+PATH="$PWD/.venv/bin:$PATH"
+all=(config list plan rendezvous topology tuning)
 
-compile() {
-    clang -std=c17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE \
-        -Iruntime -Iruntime/include -Ilauncher -o "$build/fuzz_config" \
-        tests/fuzz/fuzz_config.c launcher/options/config_yaml.c launcher/options/options.c launcher/common/say.c \
-        runtime/topo/bitmap.c runtime/base/*.c -lyaml -lm
-}
 has_libfuzzer() {
     echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
-        clang -fsanitize=fuzzer,address -x c -o "$build/probe" - 2>/dev/null
+        clang -fsanitize=fuzzer,address -x c -o "$1" - 2>/dev/null
 }
-if ! has_libfuzzer; then
+need_libfuzzer() {
+    mkdir -p "$build"
+    has_libfuzzer "$build/probe" && return
     scripts/setup-debian.sh requirements/long-debian.txt || true
-    has_libfuzzer || { echo "skipped: no clang with libFuzzer here"; exit 77; }
+    has_libfuzzer "$build/probe" || { echo "skipped: no clang with libFuzzer here"; exit 77; }
+}
+# Several fuzzers may start at once: one builds, the others wait for it.
+compile() {
+    local sanitizers=fuzzer-no-link,address,undefined
+    exec 9>"$build/lock"
+    flock 9
+    cmake -S . -B "$build" -G Ninja --log-level=WARNING -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug \
+        -DCMAKE_C_FLAGS_DEBUG="-O1 -g" -DSHMRT_SANITIZE=$sanitizers -DSHMRT_SERIAL_TEAM=ON -DSHMRT_FUZZ=ON
+    cmake --build "$build" --target "${@/#/fuzz_}"
+    exec 9>&-
+}
+# The seeds that are files of the tree anyway.
+seeds_of() {
+    case $1 in
+        config) ls configs/*.yaml tests/configs/broken/*.yaml ;;
+        topology) ls tests/topo/*.xml ;;
+    esac
+}
+run() {
+    local name=$1 here="$build/of-$1" dictionary=tests/fuzz/$1.dict options=()
+    mkdir -p "$here/learnt" "$here/seeds"
+    seeds_of "$name" | xargs -r cp -t "$here/seeds"
+    [[ ! -e $dictionary ]] || options=(-dict="$dictionary")
+    "$build/tests/fuzz/fuzz_$name" -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 \
+        -artifact_prefix="$here/" -print_final_stats=1 "${options[@]}" \
+        "$here/learnt" "tests/fuzz/corpus/$name" "$here/seeds"
+}
+run_all() {
+    local name failed=0
+    for name in "${all[@]}"; do
+        while (($(jobs -rp | wc -l) >= ${MAX:-$(nproc)})); do
+            wait -n || failed=1
+        done
+        run "$name" >"$build/$name.log" 2>&1 &
+    done
+    while [[ -n $(jobs -rp) ]]; do
+        wait -n || failed=1
+    done
+    for name in "${all[@]}"; do
+        printf '%-12s %s\n' "$name" "$(grep -aE 'DONE|SUMMARY|ERROR: libFuzzer' "$build/$name.log" | tail -n 2 | tr '\n' ' ')"
+    done
+    return $failed
+}
+keep() {
+    local name=$1
+    mkdir -p "$build/of-$name/learnt" "tests/fuzz/corpus/$name"
+    "$build/tests/fuzz/fuzz_$name" -set_cover_merge=1 -max_len=4096 "tests/fuzz/corpus/$name" "$build/of-$name/learnt"
+}
+
+if [[ ${1:-} == --keep ]]; then
+    name=$2 build=${3:-build/fuzz}
+    keep "$name"
+    exit
 fi
-compile
-cp configs/*.yaml tests/configs/broken/*.yaml "$build/seeds"
-"$build/fuzz_config" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
-    -dict=tests/fuzz/config.dict -artifact_prefix="$build/" -print_final_stats=1 -verbosity=0 \
-    "$build/learnt" "$build/seeds"
+name=$1 seconds=${2:-900} build=${3:-build/fuzz}
+need_libfuzzer
+if [[ $name == all ]]; then
+    compile "${all[@]}"
+    run_all
+else
+    compile "$name"
+    run "$name"
+fi

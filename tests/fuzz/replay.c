@@ -21,7 +21,7 @@ static int replay(const char *path)
     }
     size_t size = fread(data, 1, BYTES_MAX, file);
     fclose(file);
-    for (size_t length = 0; length < size; length += 1 + size / 64)
+    for (size_t length = 0; length < size; length += 1 + size / 16)
         LLVMFuzzerTestOneInput(data, length);
     LLVMFuzzerTestOneInput(data, size);
     free(data);
