@@ -19,7 +19,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MAX_PENDING = 2 * SHMRT_MAX_RANKS, FIRST_RETRY_NS = 200000, LAST_RETRY_NS = 10000000 };
+enum {
+    MAX_PENDING = 2 * SHMRT_MAX_RANKS,
+    FIRST_RETRY_NS = 200000,
+    LAST_RETRY_NS = 10000000,
+    BUSY_RETRY_NS = 1000000, /* where others crowd a rank's door */
+    THOROUGH_NS = 300000000, /* between two looks at the list of all names */
+};
 
 /* The state of one call of shmrt_rendezvous_meet. */
 struct meet {
@@ -33,6 +39,7 @@ struct meet {
     int pendings;
     int64_t retry_at_ns;
     int64_t retry_ns;
+    int64_t thorough_at_ns;
     bool agreeing; /* this rank's verdict is out: others may finish, use and leave */
     bool warned;
 };
@@ -120,11 +127,12 @@ static int compare_hellos(const struct shmrt_hello *own, const struct shmrt_hell
     return rc;
 }
 
-/* -EPIPE, -ECONNRESET: the peer is gone, which its socket tells too; anything else gets words. */
+/* -EPIPE, -ECONNRESET: the peer is gone, which its socket tells too; -EPERM: it has not seen yet
+ * whose connection this is, and takes no descriptors; anything else gets words. */
 static int send_hello(struct meet *m, int socket)
 {
     int rc = shmrt_message_send(socket, m->mine, sizeof *m->mine, m->send_fds, SHMRT_MESSAGE_FDS);
-    if (rc && rc != -EPIPE && rc != -ECONNRESET)
+    if (rc && rc != -EPIPE && rc != -ECONNRESET && rc != -EPERM)
         shmrt_error_set(m->error_out, rc, "sending a segment to another rank failed: %s",
                         strerror(-rc));
     return rc == -ECONNRESET ? -EPIPE : rc;
@@ -141,6 +149,8 @@ static bool is_hello(const struct shmrt_received *received)
 /* Takes over the descriptors of a good hello. */
 static int take_hello(struct meet *m, struct shmrt_link *link, struct shmrt_received *received)
 {
+    if (!link->greeted) /* whoever says hello has let us in; it has to hear why we give up */
+        link->greeted = send_hello(m, link->socket) == 0;
     link->hello = received->message.hello;
     link->hello.version[sizeof link->hello.version - 1] = '\0';
     link->hello.job[SHMRT_JOB_BYTES - 1] = '\0';
@@ -203,13 +213,15 @@ static int greet_pending(struct meet *m, int i)
     }
     rc = send_hello(m, socket); /* also to one that does not fit, so that it can say why, too */
     if (hello->rank >= m->meeting->size) {
-        struct shmrt_link stranger = {.socket = socket}; /* take_hello fills the rest */
+        /* take_hello fills the rest */
+        struct shmrt_link stranger = {.socket = socket, .greeted = true};
         rc = take_hello(m, &stranger, &received);
         shmrt_links_close(&stranger, 1, false);
         return rc;
     }
     struct shmrt_link *link = &m->links[hello->rank];
     link->socket = socket;
+    link->greeted = true;
     int differs = take_hello(m, link, &received);
     return differs ? differs : rc == -EPIPE ? 0 : rc;
 }
@@ -222,28 +234,47 @@ static int accept_all(struct meet *m)
     return socket == -EMFILE || socket == -ENFILE ? descriptors_lost(m) : 0;
 }
 
-/* Connects to the lower ranks that are not connected yet. */
-static int call_lower_ranks(struct meet *m)
+static int refuse(struct meet *m, int rank, int code)
 {
-    for (int r = 0; r < m->meeting->rank; r++) {
-        struct shmrt_link *link = &m->links[r];
-        if (link->socket >= 0)
-            continue;
-        int socket = shmrt_name_connect(m->meeting->job, r);
-        if (socket < 0 && socket != -ECONNREFUSED && socket != -EAGAIN)
-            return shmrt_error_set(m->error_out, socket, "connecting to rank %d failed: %s", r,
-                                   strerror(-socket));
-        if (socket < 0)
-            continue;
-        int rc = send_hello(m, socket);
-        if (rc == 0)
-            link->socket = socket;
-        else
-            close(socket);
-        if (rc && rc != -EPIPE && rc != -EAGAIN)
-            return rc;
+    return shmrt_error_set(m->error_out, code, "connecting to rank %d failed: %s", rank,
+                           strerror(-code));
+}
+
+/* Return: 0, also where @rank is not there yet, or an error that ends the meeting. */
+static int call_rank(struct meet *m, int rank, bool thoroughly)
+{
+    struct shmrt_link *link = &m->links[rank];
+    int socket = link->socket;
+    if (socket < 0)
+        socket = shmrt_name_connect(m->meeting->job, rank, thoroughly);
+    if (socket == -EAGAIN && m->retry_ns > BUSY_RETRY_NS)
+        m->retry_ns = BUSY_RETRY_NS;
+    if (socket < 0)
+        return socket == -ECONNREFUSED || socket == -EAGAIN ? 0 : refuse(m, rank, socket);
+    int rc = send_hello(m, socket);
+    if (rc == -EPERM && link->socket < 0) /* it is going to let us in at once */
+        m->retry_ns = FIRST_RETRY_NS;
+    if (rc == 0 || rc == -EPERM) {
+        link->socket = socket;
+        link->greeted = rc == 0;
+        return 0;
     }
-    return 0;
+    close(socket);
+    link->socket = -1;
+    return rc == -EPIPE || rc == -EAGAIN ? 0 : rc;
+}
+
+/* Connects to the lower ranks that are not connected yet, and sends hellos that are still due. */
+static int call_lower_ranks(struct meet *m, int64_t now_ns)
+{
+    bool thoroughly = now_ns >= m->thorough_at_ns;
+    int rc = 0;
+    if (thoroughly)
+        m->thorough_at_ns = now_ns + THOROUGH_NS;
+    for (int r = 0; r < m->meeting->rank && rc == 0; r++)
+        if (m->links[r].socket < 0 || !m->links[r].greeted)
+            rc = call_rank(m, r, thoroughly);
+    return rc;
 }
 
 /* What a rank only passes on, or what names both sides, keeps its words. */
@@ -297,6 +328,7 @@ static int read_link(struct meet *m, int rank)
         return is_gone(m, rank);
     close(link->socket); /* a listener of an earlier communicator, just closing: try again */
     link->socket = -1;
+    link->greeted = false;
     return 0;
 }
 
@@ -370,7 +402,7 @@ static int meet_all(struct meet *m)
     while (rc == 0 && any_missing(m, false)) {
         int64_t now_ns = shmrt_now_ns();
         if (now_ns >= m->retry_at_ns) {
-            if ((rc = call_lower_ranks(m)) != 0)
+            if ((rc = call_lower_ranks(m, now_ns)) != 0)
                 break;
             m->retry_at_ns = now_ns + m->retry_ns;
             m->retry_ns = m->retry_ns * 2 < LAST_RETRY_NS ? m->retry_ns * 2 : LAST_RETRY_NS;
@@ -384,11 +416,16 @@ static int meet_all(struct meet *m)
 /* The rank that was first may meet ranks of our job: it has to give up as well. */
 static void warn_twin(struct meet *m)
 {
-    int socket = shmrt_name_connect(m->meeting->job, m->meeting->rank);
+    int socket = shmrt_name_connect(m->meeting->job, m->meeting->rank, true);
     if (socket < 0)
         return;
     shmrt_message_send(socket, m->mine, sizeof *m->mine, NULL, 0);
     close(socket);
+}
+
+static int listen_as(const struct shmrt_meeting *meeting, struct shmrt_error *error_out)
+{
+    return shmrt_name_listen(meeting->job, meeting->rank, &meeting->logger, error_out);
 }
 
 int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmrt_hello *mine,
@@ -400,10 +437,11 @@ int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmr
                      .links = links_out,
                      .error_out = error_out,
                      .send_fds = {memfd, poolfd, mine->absent ? -1 : open_own_pidfd()},
-                     .retry_ns = FIRST_RETRY_NS};
+                     .retry_ns = FIRST_RETRY_NS,
+                     .thorough_at_ns = shmrt_now_ns() + THOROUGH_NS};
     for (int r = 0; r < meeting->size; r++)
         links_out[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .poolfd = -1, .pidfd = -1};
-    m.listener = meeting->size > 1 ? shmrt_name_listen(meeting->job, meeting->rank, error_out) : -1;
+    m.listener = meeting->size > 1 ? listen_as(meeting, error_out) : -1;
     int rc = meeting->size > 1 && m.listener < 0 ? m.listener : meet_all(&m);
     if (rc == -EADDRINUSE && m.listener < 0)
         warn_twin(&m);

@@ -14,13 +14,14 @@
 
 /** What a rank holds of another one. */
 struct shmrt_link {
-    int socket;  /* -1: none */
-    int memfd;   /* its segment, -1 once taken */
-    int poolfd;  /* its pool, -1 once taken, or for none */
-    int pidfd;   /* readable when its process has died; -1 where the kernel has none */
-    bool met;    /* its hello has come */
-    bool judged; /* its verdict has come, and was good */
-    bool done;   /* gone again: it has heard all verdicts, or all hellos, before us */
+    int socket;   /* -1: none */
+    int memfd;    /* its segment, -1 once taken */
+    int poolfd;   /* its pool, -1 once taken, or for none */
+    int pidfd;    /* readable when its process has died; -1 where the kernel has none */
+    bool greeted; /* our hello is out */
+    bool met;     /* its hello has come */
+    bool judged;  /* its verdict has come, and was good */
+    bool done;    /* gone again: it has heard all verdicts, or all hellos, before us */
     struct shmrt_hello hello;
 };
 

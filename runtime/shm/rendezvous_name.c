@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rendezvous_name.c - abstract Unix sockets, and SO_PEERCRED on both ends of each connection. */
+/*
+ * rendezvous_name.c - abstract Unix sockets, and SO_PEERCRED on both ends of each connection.
+ *
+ * Any user of the machine can take such a name, connect to it, and read all of them in
+ * /proc/net/unix. So a name proves nothing, a stranger gets no word, and where strangers hold all
+ * names that are agreed on, a rank takes one that nobody can guess and its peers read the list.
+ */
 #include "rendezvous_name.h"
 
 #include "base/clock.h"
+#include "name_list.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,12 +17,22 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { SUFFIXES = 4, PATIENCE_MS = 1000, NAP_MS = 10 };
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
+
+enum {
+    SUFFIXES = 4,
+    PATIENCE_MS = 1000,
+    NAP_MS = 10,
+    STRANGERS_AT_ONCE = 64, /* closed before the caller looks at its clock again */
+};
 
 /* FNV-1a (Fowler, Noll, Vo), 64 bits: the key itself may be longer than a name. */
 static uint64_t hash_of(const char *text)
@@ -32,17 +49,31 @@ int shmrt_name_format(const char *job, int rank, int suffix, char *out, size_t b
                     rank, suffix);
 }
 
-static socklen_t make_address(const char *job, int rank, int suffix, struct sockaddr_un *out)
+static socklen_t make_address(const char *name, struct sockaddr_un *out)
 {
     *out = (struct sockaddr_un){.sun_family = AF_UNIX};
-    int length = shmrt_name_format(job, rank, suffix, out->sun_path + 1, sizeof out->sun_path - 1);
+    int length = snprintf(out->sun_path + 1, sizeof out->sun_path - 1, "%s", name);
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
+}
+
+/*
+ * A stranger's message is never read, but closing its socket closes the descriptors in it, and that
+ * can take as long as he likes (SO_LINGER). So none may come before it is known who is there.
+ */
+static void let_descriptors_in(int socket, bool in)
+{
+    const int on = in;
+    /* Refused before Linux 6.16; docs/security.md says what that leaves open. */
+    (void)setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &on, sizeof on);
 }
 
 static int open_socket(void)
 {
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    let_descriptors_in(fd, false);
+    return fd;
 }
 
 static bool is_same_user(int socket, struct ucred *peer_out)
@@ -65,12 +96,12 @@ static bool is_dead(pid_t pid)
     return dead;
 }
 
-/* One attempt at one suffix. -EACCES: somebody answers there, but another user, or nobody who
+/* One attempt at one name. -EACCES: somebody answers there, but another user, or nobody who
  * will ever accept. */
-static int connect_suffix(const char *job, int rank, int suffix, struct ucred *peer_out)
+static int connect_name(const char *name, struct ucred *peer_out)
 {
     struct sockaddr_un address;
-    socklen_t bytes = make_address(job, rank, suffix, &address);
+    socklen_t bytes = make_address(name, &address);
     int fd = open_socket();
     if (fd < 0)
         return fd;
@@ -81,25 +112,63 @@ static int connect_suffix(const char *job, int rank, int suffix, struct ucred *p
         close(fd);
         return rc;
     }
+    let_descriptors_in(fd, true);
     return fd;
 }
 
-int shmrt_name_connect(const char *job, int rank)
+static int connect_suffix(const char *job, int rank, int suffix, struct ucred *peer_out)
 {
+    char name[SHMRT_NAME_BYTES];
+    shmrt_name_format(job, rank, suffix, name, sizeof name);
+    return connect_name(name, peer_out);
+}
+
+/* What all names of @rank begin with, whatever their suffix. */
+static void format_stem(const char *job, int rank, char out[SHMRT_NAME_BYTES])
+{
+    snprintf(out, SHMRT_NAME_BYTES, "shmrt/%u/%016" PRIx64 "/%d/", (unsigned)geteuid(),
+             hash_of(job), rank);
+}
+
+/* At the names that begin as this rank's do and are not agreed on; most of them may be strangers'.
+ */
+static int connect_listed(const char *job, int rank, struct ucred *peer_out)
+{
+    char stem[SHMRT_NAME_BYTES];
+    struct shmrt_name_list list;
+    int fd = -ECONNREFUSED;
+    format_stem(job, rank, stem);
+    if (!shmrt_name_list_open(&list, stem))
+        return fd;
+    char name[SHMRT_NAME_BYTES];
+    while (fd < 0 && shmrt_name_list_next(&list, name))
+        if (strlen(name) > strlen(stem) + 1) /* the others are single digits */
+            fd = connect_name(name, peer_out);
+    shmrt_name_list_close(&list);
+    return fd < 0 ? -ECONNREFUSED : fd;
+}
+
+int shmrt_name_connect(const char *job, int rank, bool thoroughly)
+{
+    struct ucred peer;
+    bool is_full = false;
+    int strangers = 0;
     for (int suffix = 0; suffix < SUFFIXES; suffix++) {
-        struct ucred peer;
         int fd = connect_suffix(job, rank, suffix, &peer);
         /* EAGAIN: its backlog is full, as that of a squatter who never accepts. */
         if (fd >= 0 || (fd != -ECONNREFUSED && fd != -EACCES && fd != -EAGAIN))
             return fd;
+        is_full = is_full || fd == -EAGAIN;
+        strangers += fd != -ECONNREFUSED;
     }
-    return -ECONNREFUSED;
+    int fd = thoroughly || strangers == SUFFIXES ? connect_listed(job, rank, &peer) : -ECONNREFUSED;
+    return fd < 0 && is_full ? -EAGAIN : fd;
 }
 
-static int bind_suffix(const char *job, int rank, int suffix)
+static int bind_name(const char *name)
 {
     struct sockaddr_un address;
-    socklen_t bytes = make_address(job, rank, suffix, &address);
+    socklen_t bytes = make_address(name, &address);
     int fd = open_socket();
     if (fd < 0)
         return fd;
@@ -110,19 +179,36 @@ static int bind_suffix(const char *job, int rank, int suffix)
     return rc;
 }
 
+static int bind_suffix(const char *job, int rank, int suffix)
+{
+    char name[SHMRT_NAME_BYTES];
+    shmrt_name_format(job, rank, suffix, name, sizeof name);
+    return bind_name(name);
+}
+
+/* Nobody takes in advance a name that he can't guess. */
+static int bind_unguessable(const char *job, int rank)
+{
+    char name[SHMRT_NAME_BYTES];
+    uint64_t suffix;
+    if (getrandom(&suffix, sizeof suffix, 0) != (ssize_t)sizeof suffix)
+        return -EADDRINUSE;
+    format_stem(job, rank, name);
+    size_t length = strlen(name);
+    snprintf(name + length, sizeof name - length, "%016" PRIx64, suffix);
+    return bind_name(name);
+}
+
 /* Whether a process of this user holds the name, and keeps it: after a failure ranks may be
  * numbered anew, and another one still be about to destroy its communicator. */
-static bool is_held_by_us(const char *job, int rank, int suffix, pid_t *pid_out)
+static bool is_held_by_us(const char *job, int rank, int suffix, struct ucred *holder_out)
 {
     int64_t until_ns = shmrt_now_ns() + PATIENCE_MS * INT64_C(1000000);
     do {
-        struct ucred peer = {0};
-        int fd = connect_suffix(job, rank, suffix, &peer);
-        if (fd >= 0)
-            close(fd);
-        *pid_out = fd >= 0 ? peer.pid : 0;
+        int fd = connect_suffix(job, rank, suffix, holder_out);
         if (fd < 0)
             return false;
+        close(fd);
         struct timespec nap = shmrt_timespec_from_ns(NAP_MS * INT64_C(1000000));
         nanosleep(&nap, NULL);
         int probe = bind_suffix(job, rank, suffix);
@@ -134,34 +220,79 @@ static bool is_held_by_us(const char *job, int rank, int suffix, pid_t *pid_out)
     return true;
 }
 
-int shmrt_name_listen(const char *job, int rank, struct shmrt_error *error_out)
+static int already_taken(const char *job, int rank, pid_t holder, struct shmrt_error *error_out)
 {
-    int fd = -EADDRINUSE;
-    pid_t holder = 0;
+    return shmrt_error_set(error_out, -EADDRINUSE,
+                           "rank %d of job \"%s\" is already taken by pid %d of the same "
+                           "user: two jobs share this key, or two ranks this number; give each "
+                           "job its own MASTER_PORT or SHMRT_JOB",
+                           rank, job, (int)holder);
+}
+
+/* "user 1001 (pid 4711)", as far as it is known. */
+static void describe(const struct ucred *holder, char *out, size_t bytes)
+{
+    if (holder->uid == (uid_t)-1)
+        snprintf(out, bytes, "a process that does not answer");
+    else if (holder->pid <= 0)
+        snprintf(out, bytes, "user %u", (unsigned)holder->uid);
+    else
+        snprintf(out, bytes, "user %u (pid %d)", (unsigned)holder->uid, (int)holder->pid);
+}
+
+/* A process that does not listen, or whose door is full, can't be asked. */
+static bool find_squatter(const char *job, int rank, struct ucred *squatter)
+{
+    char name[SHMRT_NAME_BYTES];
+    shmrt_name_format(job, rank, 0, name, sizeof name);
+    if (squatter->uid == (uid_t)-1)
+        (void)shmrt_name_owner(name, &squatter->uid);
+    return squatter->uid != (uid_t)-1 && squatter->uid != geteuid();
+}
+
+static void name_squatter(const char *job, int rank, int held, const struct ucred *squatter,
+                          const struct shmrt_logger *logger)
+{
+    char who[64];
+    describe(squatter, who, sizeof who);
+    shmrt_log(logger, SHMRT_LOG_WARNING,
+              "%s holds %d of the %d names of rank %d of job \"%s\"; this rank listens at another "
+              "one, but whoever does that means to disturb: tell the machine's administrator",
+              who, held, SUFFIXES, rank, job);
+}
+
+int shmrt_name_listen(const char *job, int rank, const struct shmrt_logger *logger,
+                      struct shmrt_error *error_out)
+{
+    int fd = -EADDRINUSE, held = 0;
+    struct ucred squatter = {.uid = (uid_t)-1}, holder;
     for (int suffix = 0; suffix < SUFFIXES && fd == -EADDRINUSE; suffix++) {
         fd = bind_suffix(job, rank, suffix);
         if (fd != -EADDRINUSE)
             break;
+        holder = (struct ucred){.uid = (uid_t)-1};
         if (is_held_by_us(job, rank, suffix, &holder))
+            return already_taken(job, rank, holder.pid, error_out);
+        if ((fd = bind_suffix(job, rank, suffix)) != -EADDRINUSE)
             break;
-        holder = 0;
-        fd = bind_suffix(job, rank, suffix);
+        held++;
+        if (holder.uid != (uid_t)-1 && holder.uid != geteuid())
+            squatter = holder;
     }
-    if (fd >= 0)
-        return fd;
-    if (fd == -EADDRINUSE && holder)
-        return shmrt_error_set(error_out, fd,
-                               "rank %d of job \"%s\" is already taken by pid %d of the same "
-                               "user: two jobs share this key, or two ranks this number; give each "
-                               "job its own MASTER_PORT or SHMRT_JOB",
-                               rank, job, (int)holder);
-    if (fd == -EADDRINUSE)
-        return shmrt_error_set(error_out, fd,
-                               "other users hold all %d names of rank %d of job \"%s\"; choose "
-                               "another SHMRT_JOB or MASTER_PORT",
-                               SUFFIXES, rank, job);
-    return shmrt_error_set(error_out, fd, "listening for the other ranks failed: %s",
-                           strerror(-fd));
+    if (fd == -EADDRINUSE) {
+        int twin = connect_listed(job, rank, &holder);
+        if (twin >= 0) {
+            close(twin);
+            return already_taken(job, rank, holder.pid, error_out);
+        }
+        fd = bind_unguessable(job, rank);
+    }
+    if (fd < 0)
+        return shmrt_error_set(error_out, fd, "listening for the other ranks failed: %s",
+                               strerror(-fd));
+    if (held && (find_squatter(job, rank, &squatter) || held == SUFFIXES))
+        name_squatter(job, rank, held, &squatter, logger);
+    return fd;
 }
 
 void shmrt_name_close(int listener)
@@ -174,15 +305,19 @@ void shmrt_name_close(int listener)
 
 int shmrt_name_accept(int listener)
 {
-    for (;;) {
+    for (int strangers = 0; strangers < STRANGERS_AT_ONCE;) {
         struct ucred peer;
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
             continue;
         if (fd < 0)
             return -errno;
-        if (is_same_user(fd, &peer))
+        if (is_same_user(fd, &peer)) {
+            let_descriptors_in(fd, true);
             return fd;
+        }
         close(fd);
+        strangers++;
     }
+    return -EAGAIN;
 }

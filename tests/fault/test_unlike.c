@@ -50,7 +50,7 @@ static int connect_when_there(const char *key, int rank)
 {
     int fd = -1;
     for (int i = 0; fd < 0 && i < WAIT_MS; i++) {
-        fd = shmrt_name_connect(key, rank);
+        fd = shmrt_name_connect(key, rank, false);
         if (fd < 0)
             ranks_nap_ms(1);
     }
@@ -64,9 +64,10 @@ static void be_a_stranger(const pid_t *pids, void *arg)
     const struct stranger *stranger = arg;
     _Alignas(struct shmrt_hello) char bytes[2 * sizeof(struct shmrt_hello)] = {0};
     struct shmrt_hello *hello = (struct shmrt_hello *)bytes;
+    const struct shmrt_logger silence = {0};
     char key[SHMRT_JOB_BYTES];
     assert_int_equal(shmrt_job_key(stranger->run->job, NULL, key, NULL), 0);
-    int listener = stranger->rank ? -1 : shmrt_name_listen(key, 0, NULL);
+    int listener = stranger->rank ? -1 : shmrt_name_listen(key, 0, &silence, NULL);
     int fd = stranger->rank ? connect_when_there(key, 0) : wait_for_connection(listener);
     assert_true(fd >= 0);
     hello->head = shmrt_message_head_make(SHMRT_MESSAGE_HELLO);
@@ -78,7 +79,10 @@ static void be_a_stranger(const pid_t *pids, void *arg)
     memcpy(hello->job, key, sizeof key);
     int pair[2]; /* any descriptor, as if it were a segment */
     assert_int_equal(pipe(pair), 0);
-    assert_int_equal(shmrt_message_send(fd, hello, stranger->bytes, pair, 1), 0);
+    int rc;
+    while ((rc = shmrt_message_send(fd, hello, stranger->bytes, pair, 1)) == -EPERM)
+        ranks_nap_ms(1); /* the rank has not seen yet whose connection it is */
+    assert_int_equal(rc, 0);
     struct pollfd p = {.fd = fd, .events = POLLIN};
     struct shmrt_received received;
     assert_int_equal(poll(&p, 1, WAIT_MS), 1);
