@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long test-numa fuzz bench dist lint setup emulators clean distclean
+.PHONY: help run test test-long test-numa soak fuzz bench dist lint setup emulators clean distclean
 
 N    ?= 2
 ARGS ?=
@@ -32,6 +32,9 @@ test-numa: $(STAMPS)/python emulators ## only the tests of placement, in QEMU gu
 
 fuzz: $(STAMPS)/python ## each fuzzer for SECONDS (900), MAX at once (all CPUs); see tests/fuzz/fuzz.sh
 	@tests/fuzz/fuzz.sh all $(or $(SECONDS),900)
+
+soak: setup ## everything at random for SECONDS (1800), contents and memory watched
+	@scripts/soak.sh $(or $(SECONDS),1800)
 
 bench: setup ## shmrt beside every other library that can be had; ARGS="--sizes 64:64M ..." for one run
 	@scripts/bench.sh $(if $(strip $(ARGS)),$(COLLECTIVE) -n $(N) $(ARGS))

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# soak.sh SECONDS [SEED]: everything at random for that long, in C and beside it from Python, with checked contents,
+# ranks that die, and an eye on memory. Fails when anything was wrong or grew.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+PATH="$PWD/.venv/bin:$PATH"
+export SHMRT_TUNE=off # nothing of the user's cache folder
+# Not SECONDS: that is bash's own clock.
+duration=${1:?soak.sh SECONDS [SEED]}
+seed=${2:-$(date +%s)}
+build=build/release
+
+cmake --preset release -DCMAKE_MAKE_PROGRAM="$PWD/.venv/bin/ninja" --log-level=WARNING &&
+    cmake --build --preset release -j "$(nproc)" --target stress_mixed || exit 1
+
+mkdir -p build/test-logs
+log=build/test-logs/soak-python.log
+echo "==> In Python, 2 ranks, beside what follows: $log"
+.venv/bin/shm-launch -n 2 .venv/bin/python tests/stress/soak.py --seconds "$duration" --seed "$seed" >"$log" 2>&1 &
+python=$!
+trap 'kill -TERM "$python" 2>/dev/null' EXIT
+echo "==> In C, 4 ranks"
+"$build/tests/stress/stress_mixed" --seconds "$duration" --ranks 4 --seed "$seed"
+c_code=$?
+wait "$python"
+python_code=$?
+trap - EXIT
+echo "==> In Python"
+tail -n 8 "$log"
+echo "soak: $duration s, seed $seed: C $([[ $c_code -eq 0 ]] && echo passed || echo FAILED)," \
+    "Python $([[ $python_code -eq 0 ]] && echo passed || echo FAILED)"
+[[ $c_code -eq 0 && $python_code -eq 0 ]]
