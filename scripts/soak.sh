@@ -5,7 +5,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 PATH="$PWD/.venv/bin:$PATH"
-export SHMRT_TUNE=off # nothing of the user's cache folder
+# Nothing of the user's cache folder; and ranks may take long to come where the machine has other things to do.
+export SHMRT_TUNE=off SHMRT_RENDEZVOUS_TIMEOUT=600
 # Not SECONDS: that is bash's own clock.
 duration=${1:?soak.sh SECONDS [SEED]}
 seed=${2:-$(date +%s)}

@@ -60,7 +60,9 @@ void episode_plan(struct episode *e, uint64_t seed, uint64_t number, int size)
     *e = (struct episode){.number = number, .size = size, .seed = next_random(&state)};
     e->operations = 10 + (int)(x % 60);
     e->most = 40000 / (size_t)size;
-    e->settings[n++] = "timeout=120";
+    /* Deadlines are for what hangs, not for a machine that others use. */
+    e->settings[n++] = "timeout=600";
+    e->settings[n++] = "rendezvous_timeout=600";
     e->settings[n++] = "tune=off";
     const char *const *variant = variants[(x >> 8) % VARIANTS];
     for (size_t i = 0; i < VARIANT && variant[i]; i++)

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define STOPPED_NS INT64_C(1500000000)
-#define STUCK_NS   INT64_C(300000000000)
+#define STUCK_NS   INT64_C(900000000000)
 
 struct run {
     struct control *control;
