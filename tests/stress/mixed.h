@@ -16,7 +16,7 @@
 
 enum fate { LIVES, IS_KILLED, EXITS, STOPS, ABORTS, FATES };
 
-enum { EXITS_WITH = 42, MOST_SETTINGS = 10 };
+enum { EXITS_WITH = 42, MOST_SETTINGS = 12 };
 
 /** What all ranks know of an episode. */
 struct episode {
