@@ -137,5 +137,8 @@ const char *shmrt_call_slot(const struct shmrt_group *group, int rank)
 
 struct shmrt_places shmrt_call_places(const struct shmrt_group *group, int rank)
 {
-    return line_of(group, rank, group->epoch)->places;
+    /* Volatile: no later use may read the line again. */
+    const volatile struct shmrt_places *shown = &line_of(group, rank, group->epoch)->places;
+    return (struct shmrt_places){
+        .in_at = shown->in_at, .out_at = shown->out_at, .longest = shown->longest};
 }

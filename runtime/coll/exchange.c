@@ -91,7 +91,7 @@ static const char *source_of(const struct shmrt_lane *l, int writer, struct shmr
     if (writer == plan->rank)
         return plan->coll->in + offset;
     l->state->read_from[writer] += part.count * plan->coll->element_bytes;
-    uint64_t at = input_at(l, shmrt_call_places(l->group, writer));
+    uint64_t at = input_at(l, l->state->places[writer]);
     return at == SHMRT_NOWHERE ? slot_of(l, writer, plan->rank, t)
                                : l->group->pool[writer] + at + offset;
 }

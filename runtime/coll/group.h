@@ -29,6 +29,9 @@ struct shmrt_lane_state {
     uint64_t done_seen[SHMRT_MAX_RANKS];         /* each rank has done at least that many */
     /* Bytes of each other rank's memory, of whatever kind, that this lane's thread moved so far. */
     uint64_t read_from[SHMRT_MAX_RANKS], written_to[SHMRT_MAX_RANKS];
+    /* Where the others' tensors of this call lie: taken once, and checked, since a rank can write
+     * anything into its line at any time. */
+    struct shmrt_places places[SHMRT_MAX_RANKS];
 };
 
 /** Private to a rank, one for each other: chunks of all messages so far. */
@@ -139,7 +142,7 @@ const char *shmrt_call_payload(const struct shmrt_group *group, int rank, size_t
 /** The same where places were shown too: it then never lies in the line. */
 const char *shmrt_call_slot(const struct shmrt_group *group, int rank);
 
-/** Where @rank's tensors of the current call lie; its line has been checked. */
+/** What @rank says now of where its tensors of the current call lie: not checked. */
 struct shmrt_places shmrt_call_places(const struct shmrt_group *group, int rank);
 
 #endif

@@ -201,7 +201,7 @@ static const char *term_of(const struct shmrt_lane *l, int rank, int k, size_t f
 {
     if (rank == l->call->plan->rank)
         return l->call->plan->coll->in + from;
-    uint64_t at = shmrt_call_places(l->group, rank).in_at;
+    uint64_t at = l->state->places[rank].in_at;
     return at == SHMRT_NOWHERE ? slot_of(l, rank, k, t) : l->group->pool[rank] + at + from;
 }
 
@@ -252,7 +252,7 @@ static int list_outputs(const struct shmrt_lane *l, struct part part, char *slot
     for (int r = 0; r < l->call->plan->size && c->collective == SHMRT_ALLREDUCE; r++) {
         if (!(l->ties.members & shmrt_rank_bit(r)))
             continue;
-        uint64_t at = shmrt_call_places(l->group, r).out_at;
+        uint64_t at = l->state->places[r].out_at;
         if (at == SHMRT_NOWHERE) {
             is_read = true;
             continue;
@@ -316,7 +316,7 @@ static size_t origin_flag(const struct shmrt_lane *l)
 static const char *source_of(const struct shmrt_lane *l, int origin, int k, size_t from, uint64_t t)
 {
     const struct shmrt_plan *plan = l->call->plan;
-    uint64_t at = plan->combine ? SHMRT_NOWHERE : shmrt_call_places(l->group, origin).in_at;
+    uint64_t at = plan->combine ? SHMRT_NOWHERE : l->state->places[origin].in_at;
     if (at != SHMRT_NOWHERE)
         return l->group->pool[origin] + at + from;
     return plan->writer < 0 ? slot_for_all(l, origin, t) : slot_of(l, origin, k, t);

@@ -10,6 +10,9 @@
  */
 enum { FINISH_BYTES = 256 * 1024 };
 
+/* No process has an address space of more; a rank that names a longer block has lost its memory. */
+#define BLOCK_MOST ((uint64_t)1 << 47)
+
 bool shmrt_lane_has_of(struct shmrt_lane *l, uint64_t ranks, size_t flag_offset, uint64_t value)
 {
     for (; l->peer < l->group->sync.size; l->peer++) {
@@ -59,14 +62,18 @@ static bool is_inside(uint64_t at, size_t bytes, size_t pool_bytes)
     return at == SHMRT_NOWHERE || (at <= pool_bytes && pool_bytes - at >= bytes);
 }
 
-int shmrt_places_check(struct shmrt_group *group, const struct shmrt_plan *plan, int peer)
+int shmrt_places_take(struct shmrt_group *group, const struct shmrt_plan *plan, int peer,
+                      struct shmrt_places *out)
 {
     const struct shmrt_coll *c = plan->coll;
     struct shmrt_places places = shmrt_call_places(group, peer);
     size_t in_bytes = shmrt_plan_payload(plan, peer) * c->element_bytes;
     if (is_inside(places.in_at, in_bytes, group->pool_bytes) &&
-        is_inside(places.out_at, c->count * c->element_bytes, group->pool_bytes))
+        is_inside(places.out_at, c->count * c->element_bytes, group->pool_bytes) &&
+        places.longest <= BLOCK_MOST / c->element_bytes) {
+        *out = places;
         return 0;
+    }
     return shmrt_fail(&group->sync, -EPROTO,
                       "rank %d says that its tensors lie outside of its pool of %zu bytes; its "
                       "memory is damaged",
@@ -87,7 +94,7 @@ int shmrt_lane_check(struct shmrt_lane *l, bool all)
             continue;
         int rc = shmrt_call_check(l->group, &l->call->context, l->peer, l->lane, &l->awaited);
         if (rc == 0)
-            rc = shmrt_places_check(l->group, l->call->plan, l->peer);
+            rc = shmrt_places_take(l->group, l->call->plan, l->peer, &l->state->places[l->peer]);
         if (rc)
             return rc;
         note_entered(l, l->peer);

@@ -91,8 +91,9 @@ bool shmrt_lane_may_write_for(struct shmrt_lane *lane, uint64_t t, uint64_t rank
 /** The lines of the writers, or with @all of all ranks: 0, -EAGAIN or -EPROTO. */
 int shmrt_lane_check(struct shmrt_lane *lane, bool all);
 
-/** Whether what @peer says of its tensors lies within its pool: 0 or -EPROTO. */
-int shmrt_places_check(struct shmrt_group *group, const struct shmrt_plan *plan, int peer);
+/** Take down where @peer says that its tensors lie, if that is within its pool: 0 or -EPROTO. */
+int shmrt_places_take(struct shmrt_group *group, const struct shmrt_plan *plan, int peer,
+                      struct shmrt_places *out);
 
 /** This rank reads no ring any more, up to the end of round @t. */
 void shmrt_lane_post_done(struct shmrt_lane *lane, uint64_t t);

@@ -76,7 +76,7 @@ static int list_outputs(const struct shmrt_lane *l, uint64_t t, size_t offset, s
     for (int r = 0; r < g->sync.size; r++) {
         if (r == own || !shmrt_plan_reads(plan, r))
             continue;
-        uint64_t at = shmrt_call_places(g, r).out_at;
+        uint64_t at = l->state->places[r].out_at;
         if (at == SHMRT_NOWHERE) {
             ring = true;
             continue;
@@ -99,7 +99,7 @@ static void reduce(const struct shmrt_lane *l, uint64_t t)
     const void *terms[SHMRT_MAX_RANKS];
     void *outs[SHMRT_MAX_RANKS + 1];
     for (int r = 0; r < g->sync.size; r++) {
-        uint64_t at = r == own ? SHMRT_NOWHERE : shmrt_call_places(g, r).in_at;
+        uint64_t at = r == own ? SHMRT_NOWHERE : l->state->places[r].in_at;
         const char *slot = shmrt_scatter_at(&g->layout, g->base[r], l->lane, l->first + t, own);
         terms[r] = r == own              ? c->in + offset
                    : at == SHMRT_NOWHERE ? slot

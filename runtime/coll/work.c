@@ -130,22 +130,23 @@ static int compare_counts(struct shmrt_work *w, int peer)
 static int look(struct shmrt_work *w)
 {
     bool all_direct = is_direct(w->call.own);
+    struct shmrt_places *places = w->group->lanes[0].places;
+    places[w->plan.rank] = w->call.own;
     for (; w->peer < w->plan.size; w->peer++) {
         if (w->peer == w->plan.rank)
             continue;
         int rc = shmrt_call_check(w->group, &w->context, w->peer, 0, &w->awaited);
         if (rc == 0)
-            rc = shmrt_places_check(w->group, &w->plan, w->peer);
+            rc = shmrt_places_take(w->group, &w->plan, w->peer, &places[w->peer]);
         if (rc == 0 && w->coll.out_counts)
             rc = compare_counts(w, w->peer);
         if (rc)
             return rc;
     }
     for (int r = 0; r < w->plan.size; r++) {
-        struct shmrt_places places = shmrt_call_places(w->group, r);
-        all_direct = all_direct && is_direct(places);
-        if (w->coll.out_counts && places.longest > w->call.longest)
-            w->call.longest = places.longest;
+        all_direct = all_direct && is_direct(places[r]);
+        if (w->coll.out_counts && places[r].longest > w->call.longest)
+            w->call.longest = places[r].longest;
     }
     if (all_direct)
         w->way = SHMRT_WAY_DIRECT;

@@ -19,6 +19,14 @@ static void wake_everyone(struct shmrt_sync *sync)
             shmrt_wake(sync, r, lane);
 }
 
+/* A record lies in shared memory: whatever a broken rank has made of it, a failure is one. */
+static int code_of(const struct shmrt_abort_record *record)
+{
+    enum { LAST_ERRNO = 4095 };
+    int code = *(const volatile int32_t *)&record->code;
+    return code < 0 && code >= -LAST_ERRNO ? code : -ECONNABORTED;
+}
+
 /* "; rank 0 was in all-reduce #12 (sum of 1000 float32), waiting 0.31 s for rank 1" */
 static void describe_wait(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                           int64_t waited_ns)
@@ -60,7 +68,7 @@ static int fail(struct shmrt_sync *sync, int code, const struct ending *ending, 
     /* Acquire: a loser that finds ABORTED reads the winner's code. */
     if (!atomic_compare_exchange_strong_explicit(&own->state, &expected, SHMRT_ABORT_CLAIMED,
                                                  memory_order_acquire, memory_order_acquire))
-        return expected == SHMRT_ABORTED ? own->code : -ECONNABORTED;
+        return expected == SHMRT_ABORTED ? code_of(own) : -ECONNABORTED;
     own->code = code;
     vsnprintf(own->text, sizeof own->text, format, args);
     if (ending->awaited)
@@ -110,7 +118,7 @@ bool shmrt_has_failed(const struct shmrt_sync *sync, struct shmrt_error *error_o
     if (state == SHMRT_ALIVE)
         return false;
     if (state == SHMRT_ABORTED)
-        shmrt_error_set(error_out, own->code, "%.*s%s",
+        shmrt_error_set(error_out, code_of(own), "%.*s%s",
                         SHMRT_ERROR_TEXT_BYTES - 1 - (int)strlen(sync->own_part), own->text,
                         sync->own_part);
     else
@@ -130,14 +138,15 @@ int shmrt_check_aborts(struct shmrt_sync *sync, const struct shmrt_awaited *awai
             continue;
         /* Deaths and disagreements are everyone's; a rank's own deadline or Ctrl-C is, for the
          * others, that this rank aborted. */
-        bool shared = record->code == -ECONNABORTED || record->code == -EPROTO;
+        int code = code_of(record);
+        bool shared = code == -ECONNABORTED || code == -EPROTO;
         char text[sizeof record->text], whose[32] = "";
         memcpy(text, record->text, sizeof text);
         text[sizeof text - 1] = '\0';
         if (!shared)
             snprintf(whose, sizeof whose, "aborted by rank %d: ", r);
-        return shmrt_fail_waiting(sync, shared ? record->code : -ECONNABORTED, awaited, waited_ns,
-                                  "%s%.*s", whose, (int)(sizeof text - sizeof whose), text);
+        return shmrt_fail_waiting(sync, shared ? code : -ECONNABORTED, awaited, waited_ns, "%s%.*s",
+                                  whose, (int)(sizeof text - sizeof whose), text);
     }
     return 0;
 }
