@@ -163,6 +163,7 @@ static int attach_peer(struct shmrt_comm *comm, int rank, struct shmrt_error *er
     struct shmrt_link *link = &comm->links[rank];
     struct shmrt_segment *segment = &comm->segments[rank];
     int memfd = link->memfd, poolfd = link->poolfd;
+    bool hugetlb = comm->options.huge_pages == SHMRT_PAGES_HUGETLB;
     link->memfd = link->poolfd = -1;
 #ifdef SHMRT_SHARE_MAPPINGS
     if (link->hello.pid == getpid()) {
@@ -176,13 +177,14 @@ static int attach_peer(struct shmrt_comm *comm, int rank, struct shmrt_error *er
         return 0;
     }
 #endif
-    int rc =
-        shmrt_pool_attach(poolfd, rank, comm->options.pool_bytes, &comm->pools[rank], error_out);
+    int rc = shmrt_pool_attach(poolfd, rank, comm->options.pool_bytes, hugetlb, &comm->pools[rank],
+                               error_out);
     if (rc) {
         close(memfd);
         return rc;
     }
-    rc = shmrt_segment_attach(memfd, rank, comm->options.segment_bytes, segment, error_out);
+    size_t bytes = comm->options.segment_bytes;
+    rc = shmrt_segment_attach(memfd, rank, bytes, hugetlb, segment, error_out);
     shmrt_file_close_fd(&segment->file);
     return rc;
 }

@@ -83,13 +83,13 @@ int shmrt_pool_create(size_t bytes, enum shmrt_page_kind kind, const struct shmr
     return rc;
 }
 
-int shmrt_pool_attach(int fd, int rank, size_t bytes, struct shmrt_pool **pool_out,
+int shmrt_pool_attach(int fd, int rank, size_t bytes, bool hugetlb, struct shmrt_pool **pool_out,
                       struct shmrt_error *error_out)
 {
     struct shmrt_pool *pool = make_pool();
     int rc = pool ? 0 : -ENOMEM;
     if (rc == 0 && bytes)
-        rc = shmrt_file_attach(fd, bytes, &pool->file);
+        rc = shmrt_file_attach(fd, bytes, hugetlb, &pool->file);
     else if (fd >= 0)
         close(fd);
     if (rc == 0) {
@@ -99,10 +99,8 @@ int shmrt_pool_attach(int fd, int rank, size_t bytes, struct shmrt_pool **pool_o
     }
     if (pool)
         destroy_pool(pool, true);
-    if (rc == -EPROTO)
-        return shmrt_error_set(error_out, rc,
-                               "rank %d sent a pool that is not sealed, or not of %zu bytes", rank,
-                               bytes);
+    if (rc == -EPROTO || rc == -EXDEV)
+        return shmrt_file_refuse(rc, "a pool", bytes, rank, error_out);
     return shmrt_error_set(error_out, rc,
                            "mapping the pool of rank %d, %zu bytes, failed: %s; lower SHMRT_POOL, "
                            "or raise `ulimit -v`",

@@ -52,7 +52,7 @@ int shmrt_pool_create(size_t bytes, enum shmrt_page_kind kind, const struct shmr
  *
  * Return: 0, -EPROTO when the file is not sealed or not of @bytes, or another negative errno.
  */
-int shmrt_pool_attach(int fd, int rank, size_t bytes, struct shmrt_pool **pool_out,
+int shmrt_pool_attach(int fd, int rank, size_t bytes, bool hugetlb, struct shmrt_pool **pool_out,
                       struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 /** One more holder. For ranks of one process in builds with SHMRT_SHARE_MAPPINGS; see segment.h */

@@ -96,15 +96,13 @@ int shmrt_segment_create(int rank, const struct shmrt_options *options,
     return 0;
 }
 
-int shmrt_segment_attach(int fd, int rank, size_t bytes, struct shmrt_segment *out,
+int shmrt_segment_attach(int fd, int rank, size_t bytes, bool hugetlb, struct shmrt_segment *out,
                          struct shmrt_error *error_out)
 {
     struct shmrt_segment segment = {0};
-    int rc = shmrt_file_attach(fd, bytes, &segment.file);
-    if (rc == -EPROTO)
-        return shmrt_error_set(
-            error_out, rc, "rank %d sent a shared segment that is not sealed, or not of %zu bytes",
-            rank, bytes);
+    int rc = shmrt_file_attach(fd, bytes, hugetlb, &segment.file);
+    if (rc == -EPROTO || rc == -EXDEV)
+        return shmrt_file_refuse(rc, "a shared segment", bytes, rank, error_out);
     if (rc)
         return shmrt_error_set(error_out, rc, "mapping the %zu bytes of rank %d failed: %s", bytes,
                                rank, strerror(-rc));

@@ -33,9 +33,10 @@ int shmrt_segment_create(int rank, const struct shmrt_options *options,
  * shmrt_segment_attach - map a peer's segment; takes @fd over, also on failure
  *
  * Refuses a file that is not sealed against resizing: its owner could otherwise turn our reads
- * into SIGBUS. Return: 0, -EPROTO, or a negative errno of the system.
+ * into SIGBUS. So could one of hugetlb pages, by giving them back: only with @hugetlb is it taken.
+ * Return: 0, -EPROTO, or a negative errno of the system.
  */
-int shmrt_segment_attach(int fd, int rank, size_t bytes, struct shmrt_segment *out,
+int shmrt_segment_attach(int fd, int rank, size_t bytes, bool hugetlb, struct shmrt_segment *out,
                          struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 /**

@@ -308,7 +308,7 @@ int shmrt_file_make(const struct shmrt_file_wish *wish, const struct shmrt_logge
 }
 
 /* What its owner has made of @bytes: as they are, or up to a whole huge page. */
-static int look_at(int fd, size_t bytes, struct shmrt_file *file_out)
+static int look_at(int fd, size_t bytes, bool hugetlb, struct shmrt_file *file_out)
 {
     struct stat status;
     struct statfs system;
@@ -317,6 +317,8 @@ static int look_at(int fd, size_t bytes, struct shmrt_file *file_out)
         fstatfs(fd, &system) != 0)
         return -EPROTO;
     bool is_hugetlb = system.f_type == HUGETLBFS_MAGIC;
+    if (is_hugetlb && !hugetlb)
+        return -EXDEV;
     size_t unit = is_hugetlb ? (size_t)system.f_bsize : ALIGNED_BYTES;
     size_t size = (size_t)status.st_size;
     if (size != bytes && size != round_up(bytes, unit))
@@ -331,9 +333,9 @@ static int look_at(int fd, size_t bytes, struct shmrt_file *file_out)
     return 0;
 }
 
-int shmrt_file_attach(int fd, size_t bytes, struct shmrt_file *file_out)
+int shmrt_file_attach(int fd, size_t bytes, bool hugetlb, struct shmrt_file *file_out)
 {
-    int rc = look_at(fd, bytes, file_out);
+    int rc = look_at(fd, bytes, hugetlb, file_out);
     if (rc == 0)
         rc = map_file(file_out, false);
     if (rc) {
@@ -341,6 +343,19 @@ int shmrt_file_attach(int fd, size_t bytes, struct shmrt_file *file_out)
         *file_out = (struct shmrt_file){.fd = -1};
     }
     return rc;
+}
+
+int shmrt_file_refuse(int code, const char *name, size_t bytes, int rank,
+                      struct shmrt_error *error_out)
+{
+    if (code == -EXDEV)
+        return shmrt_error_set(error_out, -EPROTO,
+                               "rank %d sent %s of hugetlb pages, which this rank does not use; "
+                               "start all ranks with the same SHMRT_HUGE_PAGES",
+                               rank, name);
+    return shmrt_error_set(error_out, -EPROTO,
+                           "rank %d sent %s that is not sealed, or not of %zu bytes", rank, name,
+                           bytes);
 }
 
 int shmrt_file_seal(const struct shmrt_file *file)

@@ -61,9 +61,15 @@ int shmrt_file_make(const struct shmrt_file_wish *wish, const struct shmrt_logge
 /**
  * shmrt_file_attach - map a peer's file, kept from children; takes @fd over, also on failure
  *
- * Return: 0, -EPROTO (it is not sealed, or not of @bytes) or a negative errno of the system.
+ * Return: 0, -EPROTO (it is not sealed, or not of @bytes), -EXDEV (it is of hugetlb pages, and not
+ * @hugetlb), or a negative errno of the system.
  */
-int shmrt_file_attach(int fd, size_t bytes, struct shmrt_file *file_out) SHMRT_WARN_UNUSED;
+int shmrt_file_attach(int fd, size_t bytes, bool hugetlb,
+                      struct shmrt_file *file_out) SHMRT_WARN_UNUSED;
+
+/** The words for a file of @rank, @name, that was not taken for reason @code. Return: -EPROTO. */
+int shmrt_file_refuse(int code, const char *name, size_t bytes, int rank,
+                      struct shmrt_error *error_out);
 
 /**
  * shmrt_file_take - take the pages of [from, from + bytes) at once, and map them here
