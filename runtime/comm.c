@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* comm.c - the entry points of a communicator, but for those of requests and splits. */
 #include "comm.h"
+#include "comm_who.h"
 
 #include "shm/bind.h"
 
@@ -106,6 +107,9 @@ int shmrt_comm_finish(struct shmrt_comm *comm, const struct shmrt_coll *coll,
     if (shmrt_unlikely(rc)) {
         if (!shmrt_has_failed(&comm->group.sync, &comm->error))
             shmrt_error_set(&comm->error, rc, "%s", strerror(-rc));
+        if (!comm->has_told_end)
+            shmrt_who_log(comm);
+        comm->has_told_end = true;
         return comm->error.code;
     }
     count(comm, coll, work);

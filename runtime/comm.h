@@ -23,6 +23,7 @@ struct shmrt_comm {
     struct shmrt_counters counters;
     struct shmrt_last_call last;
     struct shmrt_told told;            /* warnings of its creation */
+    bool has_told_end;                 /* what it died of is in the log */
     struct shmrt_request *requests;    /* started and not yet freed, in order */
     int64_t probed_ns;                 /* when a probe last looked for deaths */
     int64_t asked_ns[SHMRT_MAX_RANKS]; /* when one last looked whether this rank has left */

@@ -199,6 +199,8 @@ static void fill_sync(struct shmrt_comm *comm, const struct shmrt_params *params
         sync->crowded && options->spin_us > CROWDED_SPIN_US ? CROWDED_SPIN_US : options->spin_us;
     comm->group.pool_bytes = options->pool_bytes;
     comm->group.own_pool = comm->pools[params->rank];
+    comm->group.recorder.own =
+        shmrt_records_at(&comm->group.layout, comm->segments[params->rank].file.base);
     sync->rank = params->rank;
     sync->size = params->size;
     sync->lanes = comm->group.layout.lanes;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* comm_report.c - where a rank runs and where its shared memory is, asked of the kernel. */
 #include "comm.h"
+#include "comm_who.h"
 
 #include "base/affinity.h"
 #include "shm/bind.h"
@@ -178,6 +179,16 @@ static void add_groups(struct text *text, const struct shmrt_group *group)
                                           : "; sums go in the order of ranks\n");
 }
 
+/* Who is where. Alone there is nobody to wait for, and nothing is recorded. */
+static void add_ranks(struct text *text, const struct shmrt_comm *comm)
+{
+    char where[512]; /* cut where it is longer */
+    for (int r = 0; r < comm->group.sync.size && comm->group.sync.size > 1; r++) {
+        shmrt_who_describe(comm, r, where, sizeof where);
+        add(text, "  rank %-4d %s\n", r, where);
+    }
+}
+
 size_t shmrt_comm_report(struct shmrt_comm *comm, char *buffer, size_t bytes)
 {
     struct text text = {buffer, bytes, 0};
@@ -203,5 +214,6 @@ size_t shmrt_comm_report(struct shmrt_comm *comm, char *buffer, size_t bytes)
     add_moved(&text, &placement);
     add_groups(&text, &comm->group);
     add(&text, "  tuning    %s\n", tuning);
+    add_ranks(&text, comm);
     return text.length;
 }

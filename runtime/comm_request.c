@@ -72,8 +72,11 @@ static int step(struct shmrt_request *q)
     struct shmrt_awaited before = *awaited(q);
     int rc = is_pair(q) ? shmrt_pair_step(&q->pair) : shmrt_work_step(&q->work);
     q->waiting = rc == -EAGAIN;
-    if (before.flag != awaited(q)->flag || before.value != awaited(q)->value)
+    if (before.flag != awaited(q)->flag || before.value != awaited(q)->value) {
+        if (q->waiting_ns)
+            shmrt_wait_is_over(&comm->group.sync, 0);
         q->waiting_ns = 0; /* it went on, and a new wait begins */
+    }
     if (rc == -EAGAIN)
         return rc;
     /* The others are in this call and can't be told to leave it out. */

@@ -69,7 +69,9 @@ struct shmrt_call_context shmrt_call_begin(struct shmrt_group *group, struct shm
     if (shown->places)
         line->places = *shown->places;
     shmrt_post(&group->sync, &line->epoch, epoch, 0);
-    return (struct shmrt_call_context){.call = call, .epoch = epoch};
+    /* Behind the post: nobody waits for the record, and this rank is about to wait itself. */
+    uint64_t record = shmrt_record_begin(&group->recorder, &call, epoch);
+    return (struct shmrt_call_context){.call = call, .epoch = epoch, .record = record};
 }
 
 static int disagree(struct shmrt_group *group, const struct shmrt_call_context *context, int peer,

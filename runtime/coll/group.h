@@ -18,6 +18,7 @@
 #ifndef SHMRT_GROUP_H
 #define SHMRT_GROUP_H
 
+#include "diag/record.h"
 #include "order.h"
 #include "shm/layout.h"
 #include "shm/pool.h"
@@ -76,6 +77,7 @@ struct shmrt_group {
     uint64_t epoch;               /* calls so far, of whatever kind */
     uint64_t entered; /* calls that every rank is known to have entered, and this one checked */
     struct shmrt_call_context last; /* the latest call, while that is being found out */
+    struct shmrt_recorder recorder;
     struct shmrt_lane_state *lanes;
     struct shmrt_pair_state *pairs;
 };

@@ -36,6 +36,7 @@ static void begin(struct shmrt_pair_work *w)
                  .count = w->coll.count},
         .epoch = sends ? ++state->sends : ++state->recvs,
     };
+    w->context.record = shmrt_record_begin(&w->group->recorder, &w->context.call, w->context.epoch);
     w->begun = true;
 }
 
@@ -115,6 +116,8 @@ int shmrt_pair_step(struct shmrt_pair_work *w)
     do {
         rc = w->coll.collective == SHMRT_SEND ? send_chunk(w) : take_chunk(w);
     } while (rc == 0 && w->moved < w->coll.count);
+    if (rc == 0)
+        shmrt_record_end(&w->group->recorder, w->context.record);
     return rc;
 }
 

@@ -203,6 +203,7 @@ static void run_lane(int number, void *arg)
 
 static void leave(struct shmrt_work *w)
 {
+    shmrt_record_end(&w->group->recorder, w->context.record);
     if (w->way != SHMRT_WAY_ONESHOT && shmrt_plan_is_symmetric(&w->plan))
         w->group->entered = w->group->epoch;
     w->state = SHMRT_WORK_OVER;
@@ -226,7 +227,8 @@ int shmrt_work_run(struct shmrt_work *w)
         shmrt_team_run(w->call.lanes, sync->caller_only, run_lane, w);
         rc = shmrt_has_failed(sync, &error) ? error.code : 0;
     }
-    leave(w);
+    if (rc == 0)
+        leave(w);
     return rc;
 }
 

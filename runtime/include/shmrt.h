@@ -538,7 +538,9 @@ SHMRT_API SHMRT_WARN_UNUSED int shmrt_comm_verify(struct shmrt_comm *comm,
 
 /**
  * shmrt_comm_report - a few lines for a person: where this rank runs, where its shared memory is
- * (as shmrt_comm_verify() finds it), and what it does with it
+ * (as shmrt_comm_verify() finds it), what it does with it, and where every rank is: alive, dead or
+ * gone, in which call or after which, and for whom it waits. That part holds also for a
+ * communicator that has failed, until it is destroyed
  * @buffer: written and NUL-terminated, cut at @bytes; may be NULL when @bytes is 0
  *
  * Return: the bytes needed, without the NUL, as snprintf does; 0 in a forked child.

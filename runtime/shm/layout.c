@@ -43,7 +43,8 @@ int shmrt_layout_compute(int size, int lanes, size_t segment_bytes, size_t onesh
     l.sleep_offset = at;
     at += (size_t)lanes * sizeof(struct shmrt_lane_sleep);
     l.pair_offset = round_up(at, SHMRT_APART_BYTES);
-    at = l.pair_offset + (size_t)size * sizeof(struct shmrt_pair_flags);
+    l.records_offset = l.pair_offset + (size_t)size * sizeof(struct shmrt_pair_flags);
+    at = l.records_offset + sizeof(struct shmrt_records);
     l.small_offset = round_up(at, SHMRT_PAGE_BYTES);
     /* All-to-all with counts shows them here, whatever the limit. */
     size_t counts_bytes = (size_t)size * sizeof(uint64_t);

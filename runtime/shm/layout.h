@@ -12,6 +12,7 @@
  *              lane flags [L]    progress of each lane in rounds
  *              lane sleep [L]    set by the sleeping owner, cleared by whoever wakes it
  *              pair flags [N]    progress of sends to, and receives from, each rank
+ *              records           the owner's last calls, for reports; read also after its death
  *   page       small slot [2]    payloads of one-shot calls, alternating with the call lines
  *              channel [N]       per rank it sends to: SLOTS x (message head, chunk)
  *              ring [L]          per lane: slots x (size parts for each, 1 part for all)
@@ -28,7 +29,7 @@
 #define SHMRT_SEGMENT_MAGIC UINT64_C(0x67657374726d6873)
 
 enum {
-    SHMRT_SEGMENT_VERSION = 3,
+    SHMRT_SEGMENT_VERSION = 4,
     SHMRT_CALL_SLOTS = 2,
     /* Rounds in flight. Exchange needs four, two-shot three (docs/protocol.md). More, where there
      * is room, give old lines the time to leave the readers' caches before they are written again:
@@ -41,6 +42,8 @@ enum {
     SHMRT_MIN_CHUNK_BYTES = 256,
     SHMRT_MAX_FITTED_CHUNK_BYTES = 64 * 1024,
     SHMRT_PAGE_BYTES = 4096,
+    SHMRT_RECORDS = 64, /* a power of two */
+    SHMRT_RECORD_TAG_SHIFT = 48,
 };
 
 struct shmrt_segment_header {
@@ -112,8 +115,32 @@ struct shmrt_message_note {
     uint64_t dtype;
 };
 
+/* What the owner waits for, once a wait is long; runtime/diag/record.h has the rules. */
+struct shmrt_wait_note {
+    _Atomic uint64_t whom;   /* bits 56 to 63: rank + 1; below: since when, in us; 0: nobody */
+    _Atomic uint64_t record; /* number of the call that it waits in; 0: none that is recorded */
+    _Atomic uint64_t until;  /* when it gave up, in us; 0: it has not */
+};
+
 struct shmrt_lane_sleep {
     _Alignas(SHMRT_LINE_BYTES) _Atomic uint32_t asleep; /* futex: 1 while the lane sleeps */
+    struct shmrt_wait_note note;
+};
+
+/*
+ * One call of the owner, the latest in a ring. Bits 48 to 63 of each word are the low bits of the
+ * record's number: words of two calls do not pass for one.
+ */
+struct shmrt_record {
+    _Atomic uint64_t call;  /* bytes from the lowest: collective, dtype, op, root */
+    _Atomic uint64_t count; /* as in struct shmrt_call */
+    _Atomic uint64_t epoch; /* its sequence number */
+    _Atomic uint64_t end;   /* 0: under way, 1: done */
+};
+
+struct shmrt_records {
+    _Alignas(SHMRT_APART_BYTES) _Atomic uint64_t newest; /* number of records so far */
+    _Alignas(SHMRT_LINE_BYTES) struct shmrt_record ring[SHMRT_RECORDS];
 };
 
 /** Where things lie in every segment of a communicator; the same on all ranks. */
@@ -125,6 +152,7 @@ struct shmrt_layout {
     size_t flags_offset;
     size_t sleep_offset;
     size_t pair_offset;
+    size_t records_offset;
     size_t small_offset;
     size_t small_bytes; /* of one slot */
     size_t channel_offset;
@@ -173,6 +201,11 @@ static inline struct shmrt_pair_flags *shmrt_pair_at(const struct shmrt_layout *
                                                      int rank)
 {
     return (struct shmrt_pair_flags *)(base + l->pair_offset) + rank;
+}
+
+static inline struct shmrt_records *shmrt_records_at(const struct shmrt_layout *l, char *base)
+{
+    return (struct shmrt_records *)(base + l->records_offset);
 }
 
 /* The note of chunk @chunk on its owner's channel to @rank; its bytes follow. */

@@ -8,7 +8,7 @@
 #define SHMRT_MESSAGE_MAGIC UINT64_C(0x31676d74726d6873) /* "shmrtmg1", little-endian */
 
 enum {
-    SHMRT_PROTOCOL_VERSION = 4, /* messages, and the segment's layout and flags */
+    SHMRT_PROTOCOL_VERSION = 5, /* messages, and the segment's layout and flags */
     SHMRT_JOB_BYTES = 256,
     SHMRT_VERSION_BYTES = 16,
     SHMRT_MESSAGE_FDS = 3,

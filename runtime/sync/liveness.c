@@ -53,6 +53,15 @@ static const char *how_gone(const struct shmrt_sync_peer *peer)
     return "closed its communicator without a word";
 }
 
+enum shmrt_presence shmrt_presence_of(const struct shmrt_sync *sync, int rank)
+{
+    const struct shmrt_sync_peer *peer = &sync->peers[rank];
+    bool hung_up = is_readable(peer->socket, 0);
+    if (hung_up && shmrt_message_peek(peer->socket) == SHMRT_MESSAGE_BYE)
+        return SHMRT_LEFT;
+    return hung_up || is_readable(peer->pidfd, 0) ? SHMRT_GONE : SHMRT_HERE;
+}
+
 int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                       int64_t waited_ns)
 {

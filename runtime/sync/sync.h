@@ -24,6 +24,7 @@ struct shmrt_sync_peer {
 struct shmrt_call_context {
     struct shmrt_call call;
     uint64_t epoch;
+    uint64_t record; /* its number among the records; 0: it has none */
 };
 
 struct shmrt_lane_stats {
@@ -93,6 +94,9 @@ static inline bool shmrt_is_here(const struct shmrt_awaited *awaited)
     return shmrt_flag_reached(awaited->flag, awaited->value);
 }
 
+/** Who came back to look himself goes on: his note of what he waited for is out of date. */
+void shmrt_wait_is_over(struct shmrt_sync *sync, int lane);
+
 /** Wake @lane of @rank if it still sleeps; whether this call did. Any thread may. */
 bool shmrt_wake(struct shmrt_sync *sync, int rank, int lane);
 
@@ -156,6 +160,11 @@ int shmrt_fail_waiting(struct shmrt_sync *sync, int code, const struct shmrt_awa
 /** The same for what a rank finds in @context, where its wait, if there was one, is over. */
 int shmrt_fail_after(struct shmrt_sync *sync, int code, const struct shmrt_call_context *context,
                      int lane, const char *format, ...) SHMRT_PRINTF(5, 6);
+
+/** How a rank is, as far as the kernel and its goodbye tell. */
+enum shmrt_presence { SHMRT_HERE, SHMRT_LEFT, SHMRT_GONE };
+
+enum shmrt_presence shmrt_presence_of(const struct shmrt_sync *sync, int rank);
 
 /** Whether this rank has failed; then its error is in @error_out (may be NULL). */
 bool shmrt_has_failed(const struct shmrt_sync *sync, struct shmrt_error *error_out);

@@ -12,6 +12,7 @@
 #include "sync.h"
 
 #include "base/clock.h"
+#include "diag/record.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -145,7 +146,7 @@ static int check_deadline(struct shmrt_sync *sync, const struct shmrt_awaited *a
 }
 
 /* For the error that may be found when the wait is over. */
-static void note_wait(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+static void keep_time(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                       int64_t waited_ns)
 {
     struct shmrt_lane_stats *stats = &sync->stats[awaited->lane];
@@ -153,17 +154,40 @@ static void note_wait(struct shmrt_sync *sync, const struct shmrt_awaited *await
     stats->waited_ns = waited_ns;
 }
 
+/* For reports, here and elsewhere, while the wait goes on and after it has failed (@rc). */
+static void note_wait(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
+                      int64_t start_ns, int rc)
+{
+    struct shmrt_wait_seen seen = {.rank = awaited->peer,
+                                   .record = awaited->context->record,
+                                   .since_us = (uint64_t)start_ns / 1000};
+    if (rc)
+        seen.until_us = (uint64_t)shmrt_now_ns() / 1000;
+    if (awaited->peer >= 0)
+        shmrt_wait_note_write(&sync->peers[sync->rank].sleep[awaited->lane].note, &seen);
+}
+
+void shmrt_wait_is_over(struct shmrt_sync *sync, int lane)
+{
+    shmrt_wait_note_clear(&sync->peers[sync->rank].sleep[lane].note);
+}
+
 int shmrt_await_check(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                       int64_t start_ns)
 {
     int64_t waited_ns = shmrt_now_ns() - start_ns;
-    note_wait(sync, awaited, waited_ns);
+    keep_time(sync, awaited, waited_ns);
+    note_wait(sync, awaited, start_ns, 0);
     int rc = shmrt_check_aborts(sync, awaited, waited_ns);
     if (rc == 0)
         rc = shmrt_check_peers(sync, awaited, waited_ns);
     if (rc == 0)
         rc = check_caller(sync, awaited, waited_ns);
-    return rc ? rc : check_deadline(sync, awaited, waited_ns);
+    if (rc == 0)
+        rc = check_deadline(sync, awaited, waited_ns);
+    if (rc)
+        note_wait(sync, awaited, start_ns, rc);
+    return rc;
 }
 
 static int sleep_until(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
@@ -190,6 +214,10 @@ int shmrt_await_slow(struct shmrt_sync *sync, const struct shmrt_awaited *awaite
     stats->wait_ns += (uint64_t)waited_ns;
     if (awaited->late)
         stats->late_ns[awaited->peer] += (uint64_t)waited_ns;
-    note_wait(sync, awaited, waited_ns);
+    keep_time(sync, awaited, waited_ns);
+    if (rc)
+        note_wait(sync, awaited, start_ns, rc);
+    else
+        shmrt_wait_is_over(sync, awaited->lane);
     return rc;
 }

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 /* A change here needs a new SHMRT_PROTOCOL_VERSION. */
-static void offsets_of_version_3(void **state)
+static void offsets_of_version_4(void **state)
 {
     (void)state;
     assert_int_equal(offsetof(struct shmrt_segment_header, magic), 0);
@@ -36,6 +36,13 @@ static void offsets_of_version_3(void **state)
     assert_int_equal(sizeof(struct shmrt_message_note), SHMRT_LINE_BYTES);
     assert_int_equal(sizeof(struct shmrt_lane_flags), SHMRT_APART_BYTES);
     assert_int_equal(sizeof(struct shmrt_lane_sleep), SHMRT_LINE_BYTES);
+    assert_int_equal(offsetof(struct shmrt_lane_sleep, note), 8);
+    assert_int_equal(sizeof(struct shmrt_wait_note), 24);
+    assert_int_equal(offsetof(struct shmrt_record, count), 8);
+    assert_int_equal(offsetof(struct shmrt_record, epoch), 16);
+    assert_int_equal(offsetof(struct shmrt_record, end), 24);
+    assert_int_equal(sizeof(struct shmrt_record), 32);
+    assert_int_equal(offsetof(struct shmrt_records, ring), SHMRT_LINE_BYTES);
     assert_int_equal(sizeof(struct shmrt_abort_record), SHMRT_ERROR_TEXT_BYTES);
     struct shmrt_layout l;
     assert_int_equal(shmrt_layout_compute(2, 1, 8 << 20, 16 << 10, 0, &l, NULL), 0);
@@ -45,6 +52,7 @@ static void offsets_of_version_3(void **state)
     assert_int_equal(l.sleep_offset, 512 + 4 * SHMRT_APART_BYTES);
     assert_int_equal(l.small_offset, 4096);
     assert_int_equal(l.pair_offset, 512 + 5 * SHMRT_APART_BYTES);
+    assert_int_equal(l.records_offset, 512 + 9 * SHMRT_APART_BYTES);
     assert_int_equal(l.channel_offset, 4096 + 32768);
     assert_int_equal(l.channel_chunk_bytes, 65536);
     assert_int_equal(l.ring_offset, 4096 + 32768 + 8 * 65536 + 4096);
@@ -80,6 +88,7 @@ static void check_layout(int size, int lanes, size_t segment_bytes)
               sizeof(struct shmrt_call_line));
         paint(map, l.used_bytes, (size_t)(shmrt_small_at(&l, base, slot) - base), l.small_bytes);
     }
+    paint(map, l.used_bytes, l.records_offset, sizeof(struct shmrt_records));
     for (int rank = 0; rank < size; rank++) {
         paint(map, l.used_bytes, (size_t)((char *)shmrt_pair_at(&l, base, rank) - base),
               sizeof(struct shmrt_pair_flags));
@@ -131,7 +140,7 @@ static void rounds_reuse_slots(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(offsets_of_version_3),
+        cmocka_unit_test(offsets_of_version_4),
         cmocka_unit_test(pieces_never_overlap),
         cmocka_unit_test(rounds_reuse_slots),
     };
