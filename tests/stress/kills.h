@@ -38,6 +38,7 @@ struct kills_step {
 
 struct kills_plan {
     uint64_t seed;
+    bool stops; /* the victim gets SIGSTOP, and the others meet their deadline */
     int size;
     int victim;
     int kill_step;
@@ -78,7 +79,7 @@ struct kills_job {
 };
 
 /** All of a job but its key, from a seed. */
-void kills_plan_make(struct kills_plan *plan, uint64_t seed, int fewest, int most);
+void kills_plan_make(struct kills_plan *plan, uint64_t seed, int fewest, int most, bool stops);
 
 /** What @rank does; does not return. */
 _Noreturn void kills_rank_run(struct kills_job *job, int rank);

@@ -69,13 +69,16 @@ static bool names(const struct kills_job *job, const struct kills_record *r)
 static enum kills_outcome judge_error(const struct kills_job *job, const struct kills_record *r)
 {
     int64_t killed_ns = atomic_load(&job->killed_ns);
-    bool is_deadline = r->by_meeting && strstr(r->error.text, " did not come within ") != NULL;
+    const char *text = r->error.text;
+    bool is_deadline = r->by_meeting && strstr(text, " did not come within ") != NULL;
     if (killed_ns == 0 || r->failed_ns < killed_ns)
         return is_deadline ? KILLS_SLOW : KILLS_TOO_SOON;
     if (is_deadline && (r->error.code == -ETIMEDOUT || r->error.code == -ECONNABORTED) &&
         list_has(r->error.text, job->plan.victim))
         return KILLS_DEADLINE;
-    if (r->error.code != -ECONNABORTED || !names(job, r))
+    bool is_code =
+        r->error.code == -ECONNABORTED || (job->plan.stops && r->error.code == -ETIMEDOUT);
+    if (!is_code || !names(job, r))
         return KILLS_WRONG_NAME;
     if (!r->by_meeting && r->again.code != 1 &&
         (r->again.code != r->error.code || strcmp(r->again.text, r->error.text) != 0))

@@ -18,6 +18,9 @@ static const size_t most_elements[] = {60000, 30000, 1500, 3000, 20000};
 enum { SETTINGS = sizeof settings / sizeof settings[0] };
 
 static const char meeting_deadline[] = "rendezvous_timeout=4";
+/* Of jobs whose victim is stopped. Longer than the other one: who waits for a rank that is in a
+ * part's meeting would else blame that rank, and not the one for which it waits there. */
+static const char call_deadline[] = "timeout=6";
 
 static void choose_settings(struct kills_plan *plan, uint64_t *state)
 {
@@ -26,6 +29,8 @@ static void choose_settings(struct kills_plan *plan, uint64_t *state)
     for (; settings[which][n]; n++)
         plan->settings[n] = settings[which][n];
     plan->settings[n++] = meeting_deadline;
+    if (plan->stops)
+        plan->settings[n++] = call_deadline;
     if (plan->size < 3 || next_random(state) % 3)
         return;
     int first = 1 + (int)(next_random(state) % (uint64_t)(plan->size - 1));
@@ -75,11 +80,11 @@ static int random_kill_step(const struct kills_plan *plan, uint64_t *state)
     }
 }
 
-void kills_plan_make(struct kills_plan *plan, uint64_t seed, int fewest, int most)
+void kills_plan_make(struct kills_plan *plan, uint64_t seed, int fewest, int most, bool stops)
 {
     uint64_t state = seed;
     next_random(&state);
-    *plan = (struct kills_plan){.seed = seed};
+    *plan = (struct kills_plan){.seed = seed, .stops = stops};
     plan->size = fewest + (int)(next_random(&state) % (uint64_t)(most - fewest + 1));
     plan->victim = (int)(next_random(&state) % (uint64_t)plan->size);
     choose_settings(plan, &state);

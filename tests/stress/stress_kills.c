@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 struct run {
-    uint64_t kills, seed, fewest, most, at_once, deadline_s;
+    uint64_t kills, seed, fewest, most, at_once, deadline_s, stops;
     struct kills_verdict *verdicts; /* shared, one a job */
 };
 
@@ -61,7 +61,7 @@ static void collect(const struct kills_job *job, uint64_t deadline_s, int *statu
             if (ended[r])
                 continue;
             bool hangs = late;
-            if (hangs)
+            if (hangs || (left == 1 && r == job->plan.victim && job->plan.stops))
                 kill(job->pids[r], SIGKILL);
             if (waitpid(job->pids[r], &statuses[r], hangs ? 0 : WNOHANG) == 0)
                 continue;
@@ -77,7 +77,8 @@ static void run_job(const struct run *run, uint64_t number, struct kills_job *jo
 {
     int statuses[KILLS_MOST_RANKS];
     memset(job, 0, sizeof *job);
-    kills_plan_make(&job->plan, run->seed + number, (int)run->fewest, (int)run->most);
+    kills_plan_make(&job->plan, run->seed + number, (int)run->fewest, (int)run->most,
+                    run->stops != 0);
     snprintf(job->key, sizeof job->key, "kills-%d-%llu", (int)getpid(), (unsigned long long)number);
     start_ranks(job);
     collect(job, run->deadline_s, statuses);
@@ -145,6 +146,7 @@ int main(int argc, char **argv)
         {"--fewest", &run.fewest, "ranks of a job, 2 at least"},
         {"--most", &run.most, "ranks of a job, 8 at most"},
         {"--at-once", &run.at_once, "jobs side by side"},
+        {"--stop", &run.stops, "1: with SIGSTOP, past the deadline of the others' calls"},
         {"--deadline", &run.deadline_s, "seconds after which a job hangs"},
         {NULL, NULL, NULL}};
     stress_parse(argc, argv, options);

@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { VICTIM = 1, SIZE = 3, ROUNDS_ELEMENTS = 600, DEADLINE_S = 120 };
+enum { VICTIM = 1, SIZE = 3, ROUNDS_ELEMENTS = 300, DEADLINE_S = 120 };
 
 enum region { ONESHOT, ROUNDS, MESSAGE, DESTROY, MEETING, REGIONS };
 
