@@ -186,6 +186,9 @@ int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_awaited *await
 /* As the collective of a call that is only to be described. */
 enum { SHMRT_CALL_PROBE = SHMRT_COLLECTIVE_END, SHMRT_CALL_SPLIT };
 
+/** Who keeps the @awaited rank waiting, and so this one: it itself, or another one. */
+int shmrt_find_missing(const struct shmrt_sync *sync, const struct shmrt_awaited *awaited);
+
 /** "all-reduce #12 (sum of 1000 float32)", "broadcast #3 (1000 float32, root 0)" */
 const char *shmrt_call_describe(const struct shmrt_call_context *context,
                                 char out[SHMRT_CALL_TEXT_BYTES]);

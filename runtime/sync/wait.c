@@ -18,6 +18,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -134,15 +135,18 @@ static int check_caller(struct shmrt_sync *sync, const struct shmrt_awaited *awa
 static int check_deadline(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                           int64_t waited_ns)
 {
-    char text[SHMRT_CALL_TEXT_BYTES];
+    char text[SHMRT_CALL_TEXT_BYTES], link[64] = "";
     if (waited_ns < sync->timeout_ns)
         return 0;
-    return shmrt_fail(sync, -ETIMEDOUT,
-                      "rank %d (pid %d) did not come to %s within %.3g s (rank %d waited %.3g s); "
-                      "see what it does, or raise SHMRT_TIMEOUT",
-                      awaited->peer, sync->peers[awaited->peer].pid,
-                      shmrt_call_describe(awaited->context, text), (double)sync->timeout_ns / 1e9,
-                      sync->rank, (double)waited_ns / 1e9);
+    int missing = shmrt_find_missing(sync, awaited);
+    if (missing != awaited->peer)
+        snprintf(link, sizeof link, " for rank %d, which waits for others", awaited->peer);
+    return shmrt_fail(
+        sync, -ETIMEDOUT,
+        "rank %d (pid %d) did not come to %s within %.3g s (rank %d waited %.3g s%s); "
+        "see what it does, or raise SHMRT_TIMEOUT",
+        missing, sync->peers[missing].pid, shmrt_call_describe(awaited->context, text),
+        (double)sync->timeout_ns / 1e9, sync->rank, (double)waited_ns / 1e9, link);
 }
 
 /* For the error that may be found when the wait is over. */
