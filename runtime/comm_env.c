@@ -25,7 +25,7 @@ static const char *const job_words[] = {
 
 static const char *given(const char *name)
 {
-    const char *text = getenv(name);
+    const char *text = secure_getenv(name);
     return text && *text ? text : NULL;
 }
 

@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,9 +52,9 @@ static void name_groups(const struct shmrt_order *groups, char out[32])
 bool shmrt_tuning_path(const struct shmrt_tuning_key *key, char out[SHMRT_TUNING_PATH_BYTES])
 {
     char model[MODEL_BYTES], groups[32];
-    const char *folder = getenv("XDG_CACHE_HOME"), *below = "";
+    const char *folder = secure_getenv("XDG_CACHE_HOME"), *below = "";
     if (!folder || folder[0] != '/') {
-        folder = getenv("HOME");
+        folder = secure_getenv("HOME");
         below = "/.cache";
     }
     if (!folder || folder[0] != '/')
@@ -67,10 +68,28 @@ bool shmrt_tuning_path(const struct shmrt_tuning_key *key, char out[SHMRT_TUNING
     return bytes > 0 && bytes < SHMRT_TUNING_PATH_BYTES;
 }
 
+static bool is_own(int fd, mode_t kind)
+{
+    struct stat status;
+    return fd >= 0 && fstat(fd, &status) == 0 && (status.st_mode & S_IFMT) == kind &&
+           (status.st_uid == geteuid() || status.st_uid == 0);
+}
+
+/* A file that the user or root wrote; nothing that another one has put there is read or waited
+ * for. */
+static FILE *open_own(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    FILE *file = is_own(fd, S_IFREG) ? fdopen(fd, "r") : NULL;
+    if (!file && fd >= 0)
+        close(fd);
+    return file;
+}
+
 bool shmrt_tuning_read(const char *path, struct shmrt_tuning *out)
 {
     uint64_t oneshot, exchange;
-    FILE *file = fopen(path, "re");
+    FILE *file = open_own(path);
     if (!file)
         return false;
     int found = fscanf(file, "oneshot_max %" SCNu64 " exchange_max %" SCNu64, &oneshot, &exchange);
@@ -95,7 +114,14 @@ static int make_folders(const char *path)
     *parent = '/';
     if (!failed && mkdir(folder, 0700) != 0 && errno != EEXIST)
         failed = errno;
-    return -failed;
+    if (failed)
+        return -failed;
+    /* Where HOME is another user's, as sudo may leave it, nothing is written. */
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool own = is_own(fd, S_IFDIR);
+    if (fd >= 0)
+        close(fd);
+    return own ? 0 : -EPERM;
 }
 
 static int write_file(const char *path, const char *text)
@@ -128,7 +154,7 @@ int shmrt_tuning_write(const char *path, const struct shmrt_tuning *tuning)
 bool shmrt_tuning_read_groups(const char *path, size_t *hierarchy_min_out)
 {
     uint64_t bytes;
-    FILE *file = fopen(path, "re");
+    FILE *file = open_own(path);
     if (!file)
         return false;
     int found = fscanf(file, "hierarchy_min %" SCNu64, &bytes);

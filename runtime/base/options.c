@@ -235,7 +235,7 @@ int shmrt_options_load(const char *const *settings, struct shmrt_options *out,
     memset(out, 0, sizeof *out);
     out->parent_group = SHMRT_GROUP_UNKNOWN;
     for (size_t i = 0; i < OPTIONS; i++) {
-        const char *text = getenv(table[i].env);
+        const char *text = secure_getenv(table[i].env);
         bool given = text && *text;
         int rc =
             set_option(&table[i], table[i].env, given ? text : table[i].initial, out, error_out);

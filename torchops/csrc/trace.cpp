@@ -62,7 +62,7 @@ void observe_as_environment_says(int rank)
 {
     static std::once_flag once;
     std::call_once(once, [rank] {
-        const bool is_traced = open_trace_file(std::getenv("SHMRT_TRACE"), rank);
+        const bool is_traced = open_trace_file(secure_getenv("SHMRT_TRACE"), rank);
         trace_detail::tracing.store(is_traced, std::memory_order_relaxed);
         trace_detail::observed.store(is_traced || is_logged(SHMRT_LOG_DEBUG),
                                      std::memory_order_relaxed);

@@ -12,6 +12,7 @@
 #include "host.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -99,9 +100,30 @@ std::string metadata(int rank)
            ",\"tid\":0,\"args\":{\"sort_index\":" + pid + "}}";
 }
 
+/* In a folder that others may write to, a link of theirs would have us empty a file of ours, a pipe
+ * would hold us up, and a file of theirs is theirs to read. Return: -1 with errno. */
+int open_own(const std::string &path)
+{
+    const int flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    int fd = open(path.c_str(), flags | O_CREAT | O_EXCL, 0666);
+    if (fd >= 0 || errno != EEXIST)
+        return fd;
+    struct stat status{};
+    fd = open(path.c_str(), flags);
+    if (fd < 0)
+        return -1;
+    const bool is_own = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+                        status.st_uid == geteuid() && ftruncate(fd, 0) == 0;
+    if (is_own || S_ISCHR(status.st_mode))
+        return fd;
+    close(fd);
+    errno = EPERM;
+    return -1;
+}
+
 bool start_file(TraceFile &f, const std::string &path)
 {
-    f.fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    f.fd = open_own(path);
     if (f.fd < 0) {
         host().log(
             SHMRT_LOG_WARNING,
