@@ -17,16 +17,12 @@ target_compile_options(shmrt_options INTERFACE
   -Wall -Wextra -Wshadow -Wpointer-arith -Wcast-qual
   $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes -Wvla>
   # Sums must have the reference's bits: no contraction of a*b+c, no reassociation.
-  -ffp-contract=off
-  -fstack-protector-strong)
-if(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
-  target_compile_options(shmrt_options INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
-endif()
+  -ffp-contract=off)
 # In ISO mode gcc computes float in double on z, which has instructions for float like any other CPU.
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "s390x")
   target_compile_options(shmrt_options INTERFACE $<$<COMPILE_LANG_AND_ID:C,GNU>:-fexcess-precision=fast>)
 endif()
-target_link_options(shmrt_options INTERFACE -Wl,-z,relro,-z,now)
+include(${CMAKE_CURRENT_LIST_DIR}/hardening.cmake)
 if(SHMRT_SANITIZE)
   target_compile_options(shmrt_options INTERFACE
     -fsanitize=${SHMRT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 static int read_options(int argc, char **argv, struct launch_options *options)
@@ -34,6 +35,16 @@ static int read_options(int argc, char **argv, struct launch_options *options)
     if (rc)
         launch_say("%s", error.text);
     return rc;
+}
+
+/* It runs what it is told to, as who it is: with more rights than its caller has, anything. */
+static bool has_borrowed_rights(void)
+{
+    if (!getauxval(AT_SECURE))
+        return false;
+    launch_say("shm-launch does not run with set-user-ID, set-group-ID or file capabilities: take "
+               "them off its file; it needs none");
+    return true;
 }
 
 /* Descriptors 0 to 2 are open from here on, so that none of ours takes such a number. */
@@ -278,6 +289,8 @@ int main(int argc, char **argv)
 {
     struct launch_options options = launch_options_default();
     fill_standard_descriptors();
+    if (has_borrowed_rights())
+        return LAUNCH_EXIT_USAGE;
     int code = read_options(argc, argv, &options) ? LAUNCH_EXIT_USAGE
                : options.help || options.version  ? show_about(&options)
                : options.diff[0]                  ? compare(&options, argc, argv)

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+# What makes a mistake in memory harder to use, for all that is shipped; tests/security looks for it
+# in the files. docs/security.md says what it costs.
+include(CheckCCompilerFlag)
+include(CheckCSourceCompiles)
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES C)
+
+# Of the protection of control flow, each CPU knows its own, or none.
+foreach(flag -fstack-protector-strong -fstack-clash-protection -fcf-protection=full
+    -mbranch-protection=standard)
+  string(MAKE_C_IDENTIFIER "SHMRT_CC_HAS${flag}" has_flag)
+  check_c_compiler_flag(${flag} ${has_flag})
+  if(${has_flag})
+    target_compile_options(shmrt_options INTERFACE ${flag})
+  endif()
+endforeach()
+
+# Level 3 needs gcc 12 or clang 9, and glibc 2.34, which warns where the compiler is too old for it.
+if(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+  set(CMAKE_REQUIRED_FLAGS "-O2 -Werror -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3")
+  check_c_source_compiles("
+    #include <string.h>
+    #include <features.h>
+    #if !__GLIBC_PREREQ(2, 34)
+    #error
+    #endif
+    int main(void) { return 0; }" SHMRT_CC_FORTIFIES_3)
+  unset(CMAKE_REQUIRED_FLAGS)
+  target_compile_options(shmrt_options INTERFACE
+    -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$<IF:$<BOOL:${SHMRT_CC_FORTIFIES_3}>,3,2>)
+endif()
+
+target_link_options(shmrt_options INTERFACE
+  -Wl,-z,relro,-z,now,-z,noexecstack,-z,text)
