@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long test-numa soak fuzz bench dist lint setup emulators clean distclean
+.PHONY: help run test test-long test-numa kills soak fuzz bench dist lint setup emulators clean distclean
 
 N    ?= 2
 ARGS ?=
@@ -32,6 +32,9 @@ test-numa: $(STAMPS)/python emulators ## only the tests of placement, in QEMU gu
 
 fuzz: $(STAMPS)/python ## each fuzzer for SECONDS (900), MAX at once (all CPUs); see tests/fuzz/fuzz.sh
 	@tests/fuzz/fuzz.sh all $(or $(SECONDS),900)
+
+kills: setup ## ranks and whole jobs killed at random: KILLS (2000) and JOBS (500) of them
+	@scripts/kills.sh $(or $(KILLS),2000) $(or $(JOBS),500)
 
 soak: setup ## everything at random for SECONDS (1800), contents and memory watched
 	@scripts/soak.sh $(or $(SECONDS),1800)

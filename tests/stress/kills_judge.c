@@ -66,6 +66,21 @@ static bool names(const struct kills_job *job, const struct kills_record *r)
     return strstr(r->error.text, by_part ? process : whole) != NULL;
 }
 
+/*
+ * Of a rank that is stopped, what a part can say: in its meeting the part's numbers count; and who
+ * comes to no call of the part, since it waits in the whole for the one that is stopped, did not
+ * come. Others may have it passed on.
+ */
+static bool is_said_by_part(const struct kills_job *job, const struct kills_record *r)
+{
+    bool has_parts = false;
+    for (int i = 0; i < job->plan.steps_n; i++)
+        has_parts = has_parts || job->plan.steps[i].kind == KILLS_SPLIT;
+    return job->plan.stops && has_parts &&
+           (strstr(r->error.text, "(job split-") ||
+            (strstr(r->error.text, "did not come to") && !names(job, r)));
+}
+
 static enum kills_outcome judge_error(const struct kills_job *job, const struct kills_record *r)
 {
     int64_t killed_ns = atomic_load(&job->killed_ns);
@@ -75,6 +90,8 @@ static enum kills_outcome judge_error(const struct kills_job *job, const struct 
         return is_deadline ? KILLS_SLOW : KILLS_TOO_SOON;
     if (is_deadline && (r->error.code == -ETIMEDOUT || r->error.code == -ECONNABORTED) &&
         list_has(r->error.text, job->plan.victim))
+        return KILLS_DEADLINE;
+    if (is_said_by_part(job, r))
         return KILLS_DEADLINE;
     bool is_code =
         r->error.code == -ECONNABORTED || (job->plan.stops && r->error.code == -ETIMEDOUT);
