@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/random.h>
 
 /* A group that has not met by then may have lost a member. */
@@ -98,12 +99,30 @@ static int meet(struct shmrt_comm *parent, const struct wish *wishes, struct shm
     return rc;
 }
 
+/* The others are about to wait for this rank, so its failure is theirs. */
+static int draw(struct shmrt_comm *comm, uint64_t *out)
+{
+    ssize_t got;
+    do
+        got = getrandom(out, sizeof *out, 0);
+    while (got < 0 && errno == EINTR);
+    if (got == (ssize_t)sizeof *out)
+        return 0;
+    int code = got < 0 ? -errno : -EIO;
+    (void)shmrt_fail(&comm->group.sync, code, "splitting a communicator failed in getrandom: %s",
+                     strerror(-code));
+    return shmrt_comm_check(comm);
+}
+
 int shmrt_comm_split(struct shmrt_comm *comm, int color, int key, struct shmrt_comm **comm_out)
 {
     struct wish own = {.color = color, .key = key}, all[SHMRT_MAX_RANKS];
-    if (getrandom(&own.draw, sizeof own.draw, 0) != (ssize_t)sizeof own.draw)
-        return shmrt_error_set(&comm->error, -EIO, "getrandom failed");
-    int rc = shmrt_allgather(comm, &own, all, sizeof own, SHMRT_UINT8);
+    int rc = shmrt_comm_check(comm);
+    if (rc == 0 && comm->group.sync.rank == 0)
+        rc = draw(comm, &own.draw);
+    if (rc)
+        return rc;
+    rc = shmrt_allgather(comm, &own, all, sizeof own, SHMRT_UINT8);
     if (rc)
         return rc;
     if (color >= 0)

@@ -60,10 +60,11 @@ static int make_memory(struct shmrt_pool *pool, const struct shmrt_file_wish *wi
         shmrt_log(logger, SHMRT_LOG_WARNING,
                   "mbind of this rank's pool was refused (%s); first touch places it instead",
                   strerror(-pool->file.bind_code));
-    rc = shmrt_file_seal(&pool->file);
-    if (rc == 0)
-        rc = shmrt_pool_heap_create(wish->bytes, &pool->heap);
-    return rc ? shmrt_error_set(error_out, rc, "making a pool failed: %s", strerror(-rc)) : 0;
+    if ((rc = shmrt_file_seal(&pool->file)) != 0)
+        return shmrt_error_set(error_out, rc, "sealing a pool failed: %s", strerror(-rc));
+    if ((rc = shmrt_pool_heap_create(wish->bytes, &pool->heap)) != 0)
+        return shmrt_error_set(error_out, rc, "no memory to describe a pool");
+    return 0;
 }
 
 int shmrt_pool_create(size_t bytes, enum shmrt_page_kind kind, const struct shmrt_nodeset *nodes,

@@ -324,6 +324,9 @@ static int read_link(struct meet *m, int rank)
     }
     if (rc == 0)
         shmrt_received_close(&received);
+    if (rc && rc != -ENODATA && rc != -EBADMSG)
+        return shmrt_error_set(m->error_out, rc, "receiving from rank %d failed: %s", rank,
+                               strerror(-rc));
     if (link->met)
         return is_gone(m, rank);
     close(link->socket); /* a listener of an earlier communicator, just closing: try again */
@@ -356,8 +359,8 @@ static int check_clock(struct meet *m, bool judged)
                   m->meeting->rank, missing, m->meeting->size, (double)waited_ns / 1e9,
                   m->meeting->job);
     }
-    if (waited_ns <= m->meeting->timeout_ns)
-        return 0;
+    if (waited_ns <= m->meeting->timeout_ns || !any_missing(m, judged))
+        return 0; /* the last one may have come late, but it has */
     list_missing(m, judged, missing, sizeof missing);
     return shmrt_error_set(
         m->error_out, -ETIMEDOUT,
@@ -453,16 +456,25 @@ int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmr
     return rc;
 }
 
-static void send_verdict(const struct shmrt_error *outcome, const struct shmrt_meeting *meeting,
-                         struct shmrt_link *links)
+/* @error_out: a rank that could not be told; one that is gone is seen to be gone. */
+static int send_verdict(const struct shmrt_error *outcome, const struct shmrt_meeting *meeting,
+                        struct shmrt_link *links, struct shmrt_error *error_out)
 {
+    int failed = 0;
     struct shmrt_verdict verdict = {.head = shmrt_message_head_make(SHMRT_MESSAGE_VERDICT),
                                     .code = outcome->code};
     if (outcome->code)
         snprintf(verdict.text, sizeof verdict.text, "%s", outcome->text);
-    for (int r = 0; r < meeting->size; r++)
-        if (links[r].socket >= 0) /* it has had our hello, even where its own is still to come */
-            shmrt_message_send(links[r].socket, &verdict, sizeof verdict, NULL, 0);
+    for (int r = 0; r < meeting->size; r++) {
+        if (links[r].socket < 0)
+            continue;
+        /* It has had our hello, even where its own is still to come. */
+        int rc = shmrt_message_send(links[r].socket, &verdict, sizeof verdict, NULL, 0);
+        if (rc && rc != -EPIPE && rc != -ECONNRESET && !failed)
+            failed = shmrt_error_set(error_out, rc, "telling rank %d how it went here failed: %s",
+                                     r, strerror(-rc));
+    }
+    return failed;
 }
 
 int shmrt_rendezvous_agree(const struct shmrt_meeting *meeting, const struct shmrt_error *outcome,
@@ -474,15 +486,16 @@ int shmrt_rendezvous_agree(const struct shmrt_meeting *meeting, const struct shm
                      .error_out = &failure,
                      .listener = -1,
                      .agreeing = true};
-    send_verdict(&failure, meeting, links);
-    int rc = failure.code;
-    while (rc == 0 && any_missing(&m, true)) {
+    int rc = send_verdict(outcome, meeting, links, outcome->code ? NULL : &failure);
+    bool was_good = outcome->code == 0;
+    while (was_good && rc == 0 && any_missing(&m, true)) {
         rc = poll_once(&m, LAST_RETRY_NS);
         if (rc == 0)
             rc = check_clock(&m, true);
-        if (rc) /* a rank that believed our first verdict has to hear of it */
-            send_verdict(&failure, meeting, links);
     }
+    if (was_good && rc) /* a rank that believed our first verdict has to hear of it */
+        (void)send_verdict(&failure, meeting, links, NULL);
+    rc = failure.code;
     if (rc && error_out)
         *error_out = failure;
     return rc;

@@ -60,11 +60,13 @@ static socklen_t make_address(const char *name, struct sockaddr_un *out)
  * A stranger's message is never read, but closing its socket closes the descriptors in it, and that
  * can take as long as he likes (SO_LINGER). So none may come before it is known who is there.
  */
-static void let_descriptors_in(int socket, bool in)
+static int let_descriptors_in(int socket, bool in)
 {
     const int on = in;
-    /* Refused before Linux 6.16; docs/security.md says what that leaves open. */
-    (void)setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &on, sizeof on);
+    if (setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &on, sizeof on) == 0)
+        return 0;
+    /* Not known before Linux 6.16; docs/security.md says what that leaves open. */
+    return errno == ENOPROTOOPT ? 0 : -errno;
 }
 
 static int open_socket(void)
@@ -72,7 +74,7 @@ static int open_socket(void)
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    let_descriptors_in(fd, false);
+    (void)let_descriptors_in(fd, false); /* they are still looked at when they come */
     return fd;
 }
 
@@ -105,14 +107,18 @@ static int connect_name(const char *name, struct ucred *peer_out)
     int fd = open_socket();
     if (fd < 0)
         return fd;
-    int rc = connect(fd, (struct sockaddr *)&address, bytes) == 0 ? 0 : -errno;
+    int rc;
+    do
+        rc = connect(fd, (struct sockaddr *)&address, bytes) == 0 ? 0 : -errno;
+    while (rc == -EINTR);
     if (rc == 0 && (!is_same_user(fd, peer_out) || is_dead(peer_out->pid)))
         rc = -EACCES;
+    if (rc == 0)
+        rc = let_descriptors_in(fd, true);
     if (rc) {
         close(fd);
         return rc;
     }
-    let_descriptors_in(fd, true);
     return fd;
 }
 
@@ -312,10 +318,8 @@ int shmrt_name_accept(int listener)
             continue;
         if (fd < 0)
             return -errno;
-        if (is_same_user(fd, &peer)) {
-            let_descriptors_in(fd, true);
-            return fd;
-        }
+        if (is_same_user(fd, &peer) && let_descriptors_in(fd, true) == 0)
+            return fd; /* another one, closed, comes again */
         close(fd);
         strangers++;
     }

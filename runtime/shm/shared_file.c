@@ -104,9 +104,20 @@ static char *find_place(const struct shmrt_file *file)
     return place;
 }
 
-/* With hugetlb the owner's mapping has the kernel promise all of its pages; @is_owner. */
-static int map_file(struct shmrt_file *file, bool is_owner)
+static int advise(const struct shmrt_file *file, size_t from, size_t bytes, int advice)
 {
+    int rc;
+    do
+        rc = madvise(file->base + from, bytes, advice) == 0 ? 0 : -errno;
+    while (rc == -EINTR);
+    return rc;
+}
+
+/* With hugetlb the owner's mapping has the kernel promise all of its pages; @is_owner. On failure
+ * @step_out names the call. */
+static int map_file(struct shmrt_file *file, bool is_owner, const char **step_out)
+{
+    *step_out = "mmap";
     char *place = find_place(file);
     int flags = MAP_SHARED | (place ? MAP_FIXED : 0) | (is_owner ? 0 : MAP_NORESERVE);
     void *base = mmap(place, file->mapped_bytes, PROT_READ | PROT_WRITE, flags, file->fd, 0);
@@ -116,16 +127,17 @@ static int map_file(struct shmrt_file *file, bool is_owner)
             munmap(place, file->mapped_bytes);
         return rc;
     }
+    file->base = base;
+    *step_out = "madvise";
     /* A forked child must not write into a protocol in which its parent takes part. */
-    if (madvise(base, file->mapped_bytes, MADV_DONTFORK) != 0) {
-        rc = -errno;
+    if ((rc = advise(file, 0, file->mapped_bytes, MADV_DONTFORK)) != 0) {
         munmap(base, file->mapped_bytes);
+        file->base = NULL;
         return rc;
     }
     /* Where the kernel knows no such pages, ordinary ones come. */
     if (file->kind == SHMRT_PAGES_TRANSPARENT)
-        (void)madvise(base, file->mapped_bytes, MADV_HUGEPAGE);
-    file->base = base;
+        (void)advise(file, 0, file->mapped_bytes, MADV_HUGEPAGE);
     return 0;
 }
 
@@ -156,11 +168,12 @@ static int create_file(const struct shmrt_file_wish *wish, struct shmrt_file *fi
     int rc = file->fd < 0 ? -errno : 0;
     if (rc == 0) {
         step = "ftruncate";
-        rc = ftruncate(file->fd, (off_t)file->mapped_bytes) == 0 ? 0 : -errno;
+        do
+            rc = ftruncate(file->fd, (off_t)file->mapped_bytes) == 0 ? 0 : -errno;
+        while (rc == -EINTR);
     }
     if (rc == 0) {
-        step = "mmap";
-        rc = map_file(file, true);
+        rc = map_file(file, true, &step);
         if (rc == -ENOMEM && file->kind == SHMRT_PAGES_HUGETLB)
             return set_shortage(use, file, wish->nodes, file->mapped_bytes, error_out);
     }
@@ -182,15 +195,6 @@ static int check_headroom(const struct shmrt_file_use *use, size_t bytes,
                            "%s of %zu bytes does not fit: %s has %" PRIu64
                            " left; free memory, raise the limit, or lower %s",
                            use->name, bytes, limit, room, use->option);
-}
-
-static int advise(const struct shmrt_file *file, size_t from, size_t bytes, int advice)
-{
-    int rc;
-    do
-        rc = madvise(file->base + from, bytes, advice) == 0 ? 0 : -errno;
-    while (rc == -EINTR);
-    return rc;
 }
 
 static int allocate(const struct shmrt_file_use *use, const struct shmrt_file *file, size_t from,
@@ -313,8 +317,9 @@ static int look_at(int fd, size_t bytes, bool hugetlb, struct shmrt_file *file_o
     struct stat status;
     struct statfs system;
     int seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &status) != 0 ||
-        fstatfs(fd, &system) != 0)
+    if (seals < 0 || fstat(fd, &status) != 0 || fstatfs(fd, &system) != 0)
+        return errno == EINVAL ? -EPROTO : -errno; /* EINVAL: it can't be sealed at all */
+    if ((seals & SEALS) != SEALS)
         return -EPROTO;
     bool is_hugetlb = system.f_type == HUGETLBFS_MAGIC;
     if (is_hugetlb && !hugetlb)
@@ -337,7 +342,7 @@ int shmrt_file_attach(int fd, size_t bytes, bool hugetlb, struct shmrt_file *fil
 {
     int rc = look_at(fd, bytes, hugetlb, file_out);
     if (rc == 0)
-        rc = map_file(file_out, false);
+        rc = map_file(file_out, false, &(const char *){NULL});
     if (rc) {
         close(fd);
         *file_out = (struct shmrt_file){.fd = -1};
