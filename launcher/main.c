@@ -94,7 +94,9 @@ static void report(const struct launch_shown *shown)
     }
     FILE *out = open_memstream(&text, &bytes);
     int rc = out ? launch_show_table(shown, launch_terminal_width(STDERR_FILENO), out) : -ENOMEM;
-    if (out && (fputc('\n', out) == EOF || fclose(out)))
+    if (out)
+        fputc('\n', out);
+    if (out && launch_close(out))
         rc = -ENOMEM;
     if (rc == 0)
         (void)!write(STDERR_FILENO, text, bytes);

@@ -3,6 +3,7 @@
 #include "say.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,4 +40,11 @@ int launch_error(struct shmrt_error *error_out, int code, const char *format, ..
     va_end(args);
     launch_clean(error_out->text);
     return code;
+}
+
+/* A write that found no memory shows in the stream only; closing it may say that all is well. */
+int launch_close(FILE *stream)
+{
+    bool failed = ferror(stream) != 0;
+    return fclose(stream) != 0 || failed ? -ENOMEM : 0;
 }

@@ -5,6 +5,8 @@
 
 #include "shmrt.h"
 
+#include <stdio.h>
+
 /** One line on standard error, in one write, with our name in front. */
 void launch_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -14,5 +16,8 @@ void launch_clean(char *text);
 /** Fill @error_out and hand back @code, for `return`. */
 int launch_error(struct shmrt_error *error_out, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/** Close what open_memstream() has opened. Return: 0, or -ENOMEM where it could not hold all. */
+int launch_close(FILE *stream);
 
 #endif

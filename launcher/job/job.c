@@ -15,8 +15,12 @@
 int launch_job_make_key(char key_out[LAUNCH_KEY_BYTES])
 {
     unsigned char bytes[(LAUNCH_KEY_BYTES - 1) / 2];
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        return errno ? -errno : -EIO;
+    ssize_t got;
+    do
+        got = getrandom(bytes, sizeof bytes, 0);
+    while (got < 0 && errno == EINTR);
+    if (got != (ssize_t)sizeof bytes)
+        return got < 0 ? -errno : -EIO;
     for (size_t i = 0; i < sizeof bytes; i++)
         snprintf(key_out + 2 * i, 3, "%02x", bytes[i]);
     return 0;

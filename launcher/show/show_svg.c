@@ -29,6 +29,7 @@ struct page {
     FILE *out;
     const struct drawing *drawing;
     int width, y; /* where the next part begins */
+    bool failed;  /* something is left out for want of memory */
 };
 
 /* Where the legend's columns begin, and how wide they are. */
@@ -78,18 +79,23 @@ static void put_title(struct page *page)
     if (name && asprintf(&words, "%zu rank%s on %s", ranks, ranks == 1 ? "" : "s", name) >= 0) {
         svg_put_text(page->out, text, room, words);
         free(words);
+    } else {
+        page->failed = true;
     }
     free(name);
+    words = NULL;
     FILE *out = open_memstream(&words, &bytes);
     if (out) {
         launch_put_parts(shown, out);
         if (shown->options->no_bind)
             fputs("; nothing is bound", out);
-        fclose(out);
-        page->y += 26;
-        put_note(page, DRAW_TEXT, words);
-        free(words);
     }
+    page->y += 26;
+    if (out && launch_close(out) == 0)
+        put_note(page, DRAW_TEXT, words);
+    else
+        page->failed = true;
+    free(words);
     page->y += 10;
 }
 
@@ -147,6 +153,8 @@ static void put_set(struct page *page, int x, int y, size_t column, const char *
     if (numbers && asprintf(&words, "%s%s", before, numbers) >= 0) {
         put_cell(page, x, y, column, NULL, words);
         free(words);
+    } else {
+        page->failed = true;
     }
     free(numbers);
 }
@@ -312,7 +320,7 @@ static int draw(const struct launch_shown *shown, char **text_out, size_t *bytes
         put_page(&page);
     drawing_free(&d);
     FILE *whole = NULL;
-    if (page.out && fclose(page.out) == 0)
+    if (page.out && launch_close(page.out) == 0 && !page.failed)
         whole = open_memstream(text_out, bytes_out);
     if (whole) {
         snprintf(title, sizeof title, "%zu rank%s placed by shm-launch", shown->plan->rank_count,
@@ -322,7 +330,7 @@ static int draw(const struct launch_shown *shown, char **text_out, size_t *bytes
         svg_end(whole);
     }
     free(body);
-    return whole && fclose(whole) == 0 ? 0 : -ENOMEM;
+    return whole && launch_close(whole) == 0 ? 0 : -ENOMEM;
 }
 
 static int write_all(int fd, const char *text, size_t bytes)
