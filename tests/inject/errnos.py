@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each system call may answer, by its manual page and by what containers' filters answer."""
+
+ERRNOS = {
+    "accept4": "EINTR EMFILE ENFILE ENOMEM ENOBUFS ECONNABORTED EPERM",
+    "access": "EACCES ENOENT",
+    "bind": "EADDRINUSE EACCES ENOMEM EPERM",
+    "chdir": "ENOENT EACCES",
+    "clock_nanosleep": "EINTR",
+    "clone": "EAGAIN ENOMEM EPERM",
+    "clone3": "EAGAIN ENOMEM EPERM ENOSYS",
+    "connect": "EINTR EAGAIN ECONNREFUSED ENOMEM EACCES EPERM",
+    "dup2": "EINTR EMFILE EBUSY",
+    "epoll_create1": "EMFILE ENFILE ENOMEM",
+    "epoll_ctl": "ENOMEM ENOSPC EPERM",
+    "epoll_wait": "EINTR",
+    "execve": "ENOENT EACCES ENOMEM E2BIG ETXTBSY",
+    "fallocate": "EINTR ENOSPC ENOMEM EPERM EOPNOTSUPP ENOSYS",
+    "fcntl": "EPERM ENOMEM EBUSY",
+    "fstatfs": "ENOMEM ENOSYS",
+    "ftruncate": "EINTR ENOMEM EPERM",
+    "futex": "EINTR EAGAIN ENOSYS",
+    "get_mempolicy": "ENOSYS EPERM",
+    "getcwd": "ENOENT EACCES",
+    "getdents64": "EIO ENOMEM",
+    "getrandom": "EINTR ENOSYS EAGAIN",
+    "getsockopt": "ENOMEM EPERM",
+    "ioctl": "ENOTTY EIO",
+    "listen": "EADDRINUSE ENOMEM",
+    "madvise": "EINTR ENOMEM EINVAL EPERM EAGAIN",
+    "mbind": "ENOSYS EPERM ENOMEM EINVAL EIO",
+    "membarrier": "ENOSYS EPERM",
+    "memfd_create": "EMFILE ENFILE ENOMEM EPERM ENOSYS EINVAL",
+    "mkdir": "EACCES ENOSPC EROFS",
+    "mmap": "ENOMEM EAGAIN EPERM",
+    "move_pages": "ENOSYS EPERM ENOMEM ENOENT",
+    "mprotect": "ENOMEM EACCES",
+    "munmap": "ENOMEM",
+    "newfstatat": "ENOMEM EACCES",
+    "openat": "EINTR EMFILE ENFILE ENOMEM EACCES ENOENT",
+    "pidfd_open": "EMFILE ENFILE ENOMEM ENOSYS EPERM",
+    "pipe2": "EMFILE ENFILE ENOMEM EPERM",
+    "poll": "EINTR ENOMEM EINVAL",
+    "ppoll": "EINTR ENOMEM EINVAL",
+    "prctl": "EPERM EINVAL",
+    "prlimit64": "EPERM ENOSYS",
+    "read": "EINTR EIO ENOMEM end",
+    "recvfrom": "EINTR EAGAIN ENOMEM ECONNRESET EPERM",
+    "recvmsg": "EINTR EAGAIN ENOMEM ECONNRESET EPERM end",
+    "rename": "EACCES ENOSPC EROFS",
+    "sched_getaffinity": "EPERM ENOSYS EINVAL",
+    "sched_setaffinity": "EPERM ENOSYS EINVAL",
+    "sendmsg": "EINTR EAGAIN ENOMEM ENOBUFS EPIPE ECONNRESET ETOOMANYREFS EPERM",
+    "set_mempolicy": "ENOSYS EPERM EINVAL",
+    "setsid": "EPERM",
+    "shutdown": "ENOTCONN ENOMEM",
+    "signalfd4": "EMFILE ENFILE ENOMEM",
+    "socket": "EMFILE ENFILE ENOMEM EACCES EPERM EAFNOSUPPORT",
+    "statfs": "ENOMEM EACCES",
+    "timerfd_create": "EMFILE ENFILE ENOMEM",
+    "unlink": "EACCES EROFS",
+    "wait4": "EINTR",
+    "waitid": "EINTR",
+    "write": "EINTR ENOSPC EIO EPIPE",
+}
+OTHERS = "ENOMEM EPERM ENOSYS"
+
+# These cannot fail; or their failure is an answer, as of msync, which is asked whether a page is mapped; or, as close,
+# they fail in another way than strace has it: what it lets fail is not done, and a close is done whatever it says.
+# faults.c lets that one fail.
+NEVER = {
+    *("arch_prctl", "brk", "clock_gettime", "close", "exit", "exit_group", "getegid", "geteuid", "getgid", "getpgid"),
+    *("getpid", "getppid", "gettid", "getuid", "lseek", "msync", "pselect6", "restart_syscall", "rseq", "rt_sigaction"),
+    *("rt_sigprocmask", "rt_sigreturn", "sched_yield", "set_robust_list", "set_tid_address", "setpgid", "sysinfo"),
+    "umask",
+}
+
+
+def errnos(syscall: str) -> list[str]:
+    return [] if syscall in NEVER else ERRNOS.get(syscall, OTHERS).split()

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One case of shm-launch: run it, and say what became of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+
+from ranks import Outcome
+from recording import Call, recorded
+
+LIMIT_S = 60
+
+# What shm-launch is asked to do, and whether strace follows into what it forks, up to their exec.
+LAUNCHES = {
+    "plan": (("plan", "-n", "2", "--draw", "plan.svg"), False),
+    "start": (("-n", "2", "--env", "A=B", "--log-dir", "logs", "sh", "-c", "echo of rank $RANK"), False),
+    "children": (("-n", "2", "--log-dir", "logs", "sh", "-c", "echo of rank $RANK"), True),
+}
+DROPPED = ("OMP_", "SHMRT_", "SHM_LAUNCH_", "LD_PRELOAD", "RANK", "WORLD_SIZE", "MASTER_", "SLURM_", "PMI")
+
+
+def relatives(marker: str) -> list[int]:
+    """Processes that have the marker in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            pass
+    return found
+
+
+class Launches:
+    def __init__(self, program: Path, library: Path):
+        self.program, self.library = program, library
+        self.usual: dict[str, str] = {}
+
+    def run(self, scenario: str, *command: str, env: dict[str, str] | None = None):
+        """Exit code (None: it hung), output, errors, and what is left behind."""
+        marker = f"SHMRT_TEST_MARKER={uuid.uuid4().hex}"
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(DROPPED)}
+        name, value = marker.split("=")
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "tmp").mkdir()
+            process = subprocess.Popen(
+                [*command, self.program, *LAUNCHES[scenario][0]],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                cwd=folder,
+                env={**clean, name: value, "TMPDIR": f"{folder}/tmp", **(env or {})},
+            )
+            try:
+                out, err = process.communicate(timeout=LIMIT_S)
+                code = process.returncode
+            except subprocess.TimeoutExpired:
+                code = None
+            left = [f"file {path.name}" for path in (Path(folder) / "tmp").iterdir()]
+            for pid in relatives(marker):
+                left.append(f"process {pid}")
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            if code is None:
+                out, err = process.communicate()
+        # Notes are of what else runs on the machine, and come and go.
+        lines = [line for line in out.splitlines() if line and not line.startswith("note: ")]
+        return code, "\n".join(sorted(lines)), err, left
+
+    def learn(self, scenario: str) -> None:
+        code, out, err, left = self.run(scenario)
+        if code != 0 or left:
+            raise SystemExit(f"{scenario} goes wrong without any fault: {code} {err} {left}")
+        self.usual[scenario] = out
+
+    def follow(self, scenario: str) -> list[str]:
+        return ["-f", "-b", "execve"] if LAUNCHES[scenario][1] else []
+
+    def calls(self, scenario: str, folder: Path) -> list[Call]:
+        log = folder / "launch.log"
+        self.run(scenario, "strace", *(self.follow(scenario) or ["-f", "-b", "execve"]), "-k", "-o", str(log))
+        calls = recorded(log, "shm-launch", False, "main")
+        return [call for call in calls if call.is_first_thread != LAUNCHES[scenario][1]]
+
+    def count(self, scenario: str, kind: str) -> int:
+        if LAUNCHES[scenario][1]:
+            return 0
+        with tempfile.NamedTemporaryFile() as told:
+            env = {"LD_PRELOAD": str(self.library), "SHMRT_INJECT": f"{kind}:0:all", "SHMRT_INJECT_TELL": told.name}
+            self.run(scenario, env=env)
+            return int(Path(told.name).read_text() or 0)
+
+    def fail_library_call(self, scenario: str, kind: str, number: int) -> Outcome:
+        env = {"LD_PRELOAD": str(self.library), "SHMRT_INJECT": f"{kind}:{number}:all"}
+        return self.judged(scenario, *self.run(scenario, env=env))
+
+    def fail_syscall(self, scenario: str, call: Call, error: str, folder: Path) -> Outcome:
+        how = "retval=0" if error == "end" else f"error={error}"
+        log = folder / f"{uuid.uuid4().hex}.log"
+        result = self.run(
+            scenario,
+            *("strace", *self.follow(scenario), "-o", str(log), "-e", f"trace={call.syscall}"),
+            *("-e", f"inject={call.syscall}:{how}:when={call.occurrence}"),
+        )
+        outcome = self.judged(scenario, *result)
+        outcome.is_reached = log.exists() and "INJECTED" in log.read_text(errors="replace")
+        log.unlink(missing_ok=True)
+        return outcome
+
+    def judged(self, scenario: str, code: int | None, out: str, err: str, left: list[str]) -> Outcome:
+        outcome = Outcome([f"left behind: {what}" for what in left])
+        words = [line for line in err.splitlines() if line.startswith("shm-launch: ")]
+        if code is None:
+            outcome.unclean.append("hangs")
+        elif code < 0 or code > 128:
+            outcome.unclean.append(f"exit code {code}: {err}")
+        elif code and not words:
+            outcome.unclean.append(f"exit code {code} without a word: {err}")
+        elif code == 0 and out != self.usual[scenario] and not words:
+            outcome.unclean.append(f"says success, but wrote: {out!r}, not {self.usual[scenario]!r}; {err}")
+        outcome.result = "error" if code else "ok"
+        outcome.texts = [line.removeprefix("shm-launch: ") for line in words]
+        return outcome
