@@ -107,8 +107,10 @@ int shmrt_comm_finish(struct shmrt_comm *comm, const struct shmrt_coll *coll,
     if (shmrt_unlikely(rc)) {
         if (!shmrt_has_failed(&comm->group.sync, &comm->error))
             shmrt_error_set(&comm->error, rc, "%s", strerror(-rc));
-        if (!comm->has_told_end)
+        if (!comm->has_told_end) {
+            shmrt_record_file_fail(&comm->file, &comm->error);
             shmrt_who_log(comm);
+        }
         comm->has_told_end = true;
         return comm->error.code;
     }

@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "coll/pair.h"
 #include "coll/work.h"
+#include "diag/record_file.h"
 #include "shm/pool.h"
 #include "shm/rendezvous.h"
 #include "shm/segment.h"
@@ -24,6 +25,7 @@ struct shmrt_comm {
     struct shmrt_last_call last;
     struct shmrt_told told;            /* warnings of its creation */
     bool has_told_end;                 /* what it died of is in the log */
+    struct shmrt_record_file file;     /* of records, where one was asked for */
     struct shmrt_request *requests;    /* started and not yet freed, in order */
     int64_t probed_ns;                 /* when a probe last looked for deaths */
     int64_t asked_ns[SHMRT_MAX_RANKS]; /* when one last looked whether this rank has left */

@@ -266,6 +266,27 @@ static void fill_tuning(struct shmrt_comm *comm, const struct shmrt_hello *mine)
     };
 }
 
+/* A diagnostic is not worth a job: without the file it goes on. */
+static void make_record_file(struct shmrt_comm *comm, const struct shmrt_hello *mine)
+{
+    struct shmrt_record_file_head head = {.rank = (uint32_t)mine->rank,
+                                          .size = (uint32_t)mine->size};
+    struct shmrt_error error;
+    if (strcmp(comm->options.recorder, "off") == 0 || mine->size == 1)
+        return;
+    for (int r = 0; r < mine->size; r++)
+        head.pids[r] = (uint32_t)comm->group.sync.peers[r].pid;
+    snprintf(head.job, sizeof head.job, "%s", mine->job);
+    if (shmrt_record_file_create(comm->options.recorder, comm->group.layout.lanes, &head,
+                                 &comm->file, &error)) {
+        shmrt_log(&comm->group.sync.logger, SHMRT_LOG_WARNING, "no file of records is kept: %s",
+                  error.text);
+        return;
+    }
+    comm->group.recorder.file = comm->file.records;
+    comm->group.sync.notes = comm->file.notes;
+}
+
 /* Everything after the ranks have met and before they agree. */
 static int build_group(struct shmrt_comm *comm, const struct shmrt_params *params,
                        const struct shmrt_hello *mine, struct shmrt_error *error_out)
@@ -282,6 +303,7 @@ static int build_group(struct shmrt_comm *comm, const struct shmrt_params *param
     shmrt_groups_set(comm, mine);
     fill_tuning(comm, mine);
     fill_sync(comm, params, mine);
+    make_record_file(comm, mine);
     shmrt_group_begin(&comm->group, mine->job);
     return 0;
 }
@@ -458,6 +480,7 @@ static void free_comm(struct shmrt_comm *comm, bool bye)
     }
     if (comm->fork_guard)
         munmap(comm->fork_guard, (size_t)sysconf(_SC_PAGESIZE));
+    shmrt_record_file_close(&comm->file, !forked);
     shmrt_requests_free(comm);
     free(comm->group.lanes);
     free(comm->group.pairs);

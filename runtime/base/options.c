@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { BYTES, BYTES_OR_AUTO, NUMBER, SECONDS, NAME, GROUPS, NODES, PAGES };
+enum kind { BYTES, BYTES_OR_AUTO, NUMBER, SECONDS, NAME, GROUPS, NODES, PAGES, PATH };
 
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
@@ -89,6 +89,9 @@ static const struct option {
     {"disable", "SHMRT_DISABLE", NUMBER, "0", 0, 1, AT(disable),
      "1 switches shared memory off: no rank's shmrt_comm_create() succeeds, and all are told of "
      "it at once"},
+    {"recorder", "SHMRT_RECORDER", PATH, "off", 0, 0, AT(recorder),
+     "keep each rank's latest calls in a file too, which outlives a kill of all ranks: this name "
+     "with .rankR.PID behind it; removed when the communicator comes to a good end; off: none"},
 #undef AT
 };
 
@@ -130,7 +133,9 @@ static int set_name(const struct option *option, const char *source, const char 
                     struct shmrt_error *error_out)
 {
     size_t length = strlen(text);
-    size_t most = option->kind == GROUPS ? SHMRT_GROUPS_BYTES - 1 : SHMRT_KERNEL_NAME_BYTES - 1;
+    size_t most = option->kind == GROUPS ? SHMRT_GROUPS_BYTES - 1
+                  : option->kind == PATH ? SHMRT_PATH_BYTES - 1
+                                         : SHMRT_KERNEL_NAME_BYTES - 1;
     if (length == 0 || length > most)
         return shmrt_error_set(error_out, -EINVAL,
                                "%s=%s is not a name of 1 to %zu characters (%s)", source, text,
@@ -190,7 +195,7 @@ static int set_option(const struct option *option, const char *source, const cha
 {
     char *field = (char *)out + option->offset;
     double value;
-    if (option->kind == NAME || option->kind == GROUPS)
+    if (option->kind == NAME || option->kind == GROUPS || option->kind == PATH)
         return set_name(option, source, text, field, error_out);
     if (option->kind == NODES)
         return set_nodes(option, source, text, (struct shmrt_nodeset *)field, error_out);
@@ -222,7 +227,7 @@ static int apply_setting(const char *setting, struct shmrt_options *out,
     const struct option *option = equals ? find_option(setting, (size_t)(equals - setting)) : NULL;
     if (option)
         return set_option(option, option->key, equals + 1, out, error_out);
-    char keys[256] = "";
+    char keys[320] = "";
     for (size_t i = 0, at = 0; i < OPTIONS; i++)
         at += (size_t)snprintf(keys + at, sizeof keys - at, "%s%s", i ? ", " : "", table[i].key);
     return shmrt_error_set(error_out, -EINVAL, "setting \"%s\" is not key=value with one of: %s",
@@ -270,7 +275,7 @@ size_t shmrt_options_describe(char *buffer, size_t bytes)
         const struct option *option = &table[i];
         char range[96] = "";
         bool has_range = option->kind != NAME && option->kind != GROUPS && option->kind != NODES &&
-                         option->kind != PAGES;
+                         option->kind != PAGES && option->kind != PATH;
         if (has_range)
             snprintf(range, sizeof range, ", %.15g to %.15g%s", option->min, option->max,
                      unit_of(option->kind));

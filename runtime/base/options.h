@@ -11,7 +11,7 @@
 #include "error.h"
 #include "list.h"
 
-enum { SHMRT_KERNEL_NAME_BYTES = 16, SHMRT_GROUPS_BYTES = 256 };
+enum { SHMRT_KERNEL_NAME_BYTES = 16, SHMRT_GROUPS_BYTES = 256, SHMRT_PATH_BYTES = 256 };
 
 /* A rank whose group is not known. */
 #define SHMRT_GROUP_UNKNOWN INT64_C(-1)
@@ -41,6 +41,7 @@ struct shmrt_options {
     char tune[SHMRT_KERNEL_NAME_BYTES];
     char groups[SHMRT_GROUPS_BYTES];
     char sum_order[SHMRT_KERNEL_NAME_BYTES];
+    char recorder[SHMRT_PATH_BYTES]; /* or "off" */
     int64_t parent_group; /* of this rank, where the communicator is a part of another one */
     bool caller_only;     /* no OpenMP region: set by a call, never by the user's text */
 };

@@ -16,7 +16,8 @@
 /** Private to a rank: where it writes. */
 struct shmrt_recorder {
     struct shmrt_records *own;
-    uint64_t number; /* of the latest record; the first is 1 */
+    struct shmrt_records *file; /* a copy, NULL where none is kept */
+    uint64_t number;            /* of the latest record; the first is 1 */
 };
 
 static inline void shmrt_record_write(struct shmrt_records *to, uint64_t number, uint64_t call,
@@ -40,6 +41,8 @@ static inline uint64_t shmrt_record_begin(struct shmrt_recorder *recorder,
     uint64_t word = (uint64_t)call->collective | (uint64_t)call->dtype << 8 |
                     (uint64_t)call->op << 16 | (uint64_t)call->root << 24;
     shmrt_record_write(recorder->own, ++recorder->number, word, call->count, epoch);
+    if (shmrt_unlikely(recorder->file != NULL))
+        shmrt_record_write(recorder->file, recorder->number, word, call->count, epoch);
     return recorder->number;
 }
 
@@ -48,8 +51,10 @@ static inline void shmrt_record_end(struct shmrt_recorder *recorder, uint64_t nu
 {
     if (shmrt_unlikely(recorder->number - number >= SHMRT_RECORDS))
         return;
-    atomic_store_explicit(&recorder->own->ring[number % SHMRT_RECORDS].end,
-                          number << SHMRT_RECORD_TAG_SHIFT | 1, memory_order_relaxed);
+    uint64_t end = number << SHMRT_RECORD_TAG_SHIFT | 1, at = number % SHMRT_RECORDS;
+    atomic_store_explicit(&recorder->own->ring[at].end, end, memory_order_relaxed);
+    if (shmrt_unlikely(recorder->file != NULL))
+        atomic_store_explicit(&recorder->file->ring[at].end, end, memory_order_relaxed);
 }
 
 /** A record as read. */

@@ -62,6 +62,7 @@ struct shmrt_sync {
      * to the others, who have words of their own. */
     char own_part[SHMRT_CALL_TEXT_BYTES + 64];
     struct shmrt_lane_stats *stats; /* one a lane */
+    struct shmrt_wait_note *notes;  /* one a lane: copies in a file; NULL where none are kept */
 };
 
 /** What is waited for: @flag of rank @peer to reach @value, by @lane of this rank. */

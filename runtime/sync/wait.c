@@ -169,11 +169,15 @@ static void note_wait(struct shmrt_sync *sync, const struct shmrt_awaited *await
         seen.until_us = (uint64_t)shmrt_now_ns() / 1000;
     if (awaited->peer >= 0)
         shmrt_wait_note_write(&sync->peers[sync->rank].sleep[awaited->lane].note, &seen);
+    if (awaited->peer >= 0 && sync->notes)
+        shmrt_wait_note_write(&sync->notes[awaited->lane], &seen);
 }
 
 void shmrt_wait_is_over(struct shmrt_sync *sync, int lane)
 {
     shmrt_wait_note_clear(&sync->peers[sync->rank].sleep[lane].note);
+    if (sync->notes)
+        shmrt_wait_note_clear(&sync->notes[lane]);
 }
 
 int shmrt_await_check(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_recorder.c - what survivors tell of where a dead rank was is what it had done. */
-#include "ranks.h"
+#include "recorder_calls.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -15,42 +15,7 @@
 
 #include <cmocka.h>
 
-enum { VICTIM = 1, RANKS = 3, LARGE = 50000, KILLS = 8, REPORT_BYTES = 8192 };
-
-/* What the parent knows when the ranks are gone: shared memory of its own. */
-struct truth {
-    _Atomic uint64_t entered; /* calls that the victim has begun, from 1: stored before */
-    _Atomic uint64_t done;    /* and ended: stored after */
-    char line[RANKS][512];    /* what each survivor's report says of the victim */
-    char log[RANKS][512];
-    unsigned seed;
-};
-
-static const char *const names[] = {"all-reduce", "broadcast", "barrier", "all-gather", "reduce"};
-
-/* Call @number of a run: the same on all ranks, of any kind and size. */
-static unsigned kind_of(unsigned seed, uint64_t number)
-{
-    return (unsigned)((number * 2654435761u + seed) >> 7) % 5;
-}
-
-static int do_call(struct shmrt_comm *comm, const struct truth *truth, uint64_t number, float *data)
-{
-    size_t count = 1 + (number * 7919 + truth->seed) % (number % 4 ? 900 : LARGE / RANKS);
-    switch (kind_of(truth->seed, number)) {
-    case 0:
-        return shmrt_allreduce(comm, data, data, count, SHMRT_FLOAT32, SHMRT_SUM);
-    case 1:
-        return shmrt_broadcast(comm, data, count, SHMRT_FLOAT32, (int)(number % RANKS));
-    case 2:
-        return shmrt_barrier(comm);
-    case 3:
-        return shmrt_allgather(comm, data, data + LARGE, count, SHMRT_FLOAT32);
-    default:
-        return shmrt_reduce(comm, data, data, count, SHMRT_FLOAT32, SHMRT_SUM,
-                            (int)(number % RANKS));
-    }
-}
+enum { REPORT_BYTES = 8192 };
 
 /* The line of @rank in a report, without its newline; NULL where there is none. */
 static char *find_line(char *report, int rank)
@@ -125,7 +90,7 @@ static void assert_line_is_true(const struct truth *truth, const char *line)
     assert_true(is_true);
     /* A call line that was posted has no record for a moment. */
     if (strcmp(name, "call") != 0)
-        assert_string_equal(name, names[kind_of(truth->seed, number)]);
+        assert_string_equal(name, recorder_names[kind_of(truth->seed, number)]);
 }
 
 static void assert_log_is_true(const char *log)
@@ -164,6 +129,7 @@ static void survivors_say_where_the_dead_rank_was(void **state)
 /* Rank 1 looks at rank 0, which waits for it, and comes when it has seen it. */
 static int watch_a_wait(struct rank *rank)
 {
+    float value = 0;
     char report[REPORT_BYTES];
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     CHECK(comm && shmrt_barrier(comm) == 0);
@@ -182,10 +148,14 @@ static int watch_a_wait(struct rank *rank)
         const char *line = find_line(report, 1);
         CHECK(line && strstr(line, "after barrier #1, 1 behind"));
     }
+    /* The root waits for nobody, and then, before its next call begins, for all of them. */
     CHECK(shmrt_barrier(comm) == 0 && shmrt_barrier(comm) == 0);
+    if (rank->rank == 1)
+        ranks_nap_ms(200);
+    CHECK(shmrt_broadcast(comm, &value, 1, SHMRT_FLOAT32, 0) == 0 && shmrt_barrier(comm) == 0);
     CHECK(shmrt_comm_report(comm, report, sizeof report) < sizeof report);
     const char *line = find_line(report, rank->rank);
-    CHECK(line && strstr(line, "after barrier #3") && !strstr(line, "waiting"));
+    CHECK(line && strstr(line, "after barrier #5") && !strstr(line, "waiting"));
     shmrt_comm_destroy(comm);
     return 0;
 }

@@ -64,19 +64,19 @@ def in_child(uid: int, body: Callable[[], object]) -> object:
 def programs() -> Iterator[Path]:
     """Copies that every user can run; pytest's own folders are closed to others."""
     found = {name: os.environ.get(name.upper().replace("-", "_")) or shutil.which(name) for name in BOTH}
-    folder = Path(tempfile.mkdtemp(prefix="shmrt-users-"))
-    folder.chmod(0o755)
-    for name, path in found.items():
-        assert path, f"{name} is not on PATH: build and install it first"
-        shutil.copy(Path(path).resolve(), folder / name)
-        (folder / name).chmod(0o755)
-    (folder / "tmp").mkdir()
-    (folder / "tmp").chmod(0o1777)
-    yield folder
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="shmrt-users-") as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        for name, path in found.items():
+            assert path, f"{name} is not on PATH: build and install it first"
+            shutil.copy(Path(path).resolve(), folder / name)
+            (folder / name).chmod(0o755)
+        (folder / "tmp").mkdir()
+        (folder / "tmp").chmod(0o1777)
+        yield folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def job(programs: Path) -> Iterator[dict[int, str]]:
     """Two ranks, each of which starts ranks of its own that are at work: process ids and command lines."""
     marker = f"SHMRT_TEST_MARKER={os.getpid()}-{os.urandom(6).hex()}"

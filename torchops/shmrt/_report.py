@@ -58,6 +58,7 @@ def report() -> Report:
     (verify_errno then says why). Each has page_bytes; huge_bytes of all are in huge pages. bound: the
     memory was bound to those nodes, otherwise first touch put it there. pool_pages and its kin say
     the same of what has been taken of the pool. tuning: the sizes at which algorithms change, and
-    where these are from. pool: as in stats(). text: what str() gives.
+    where these are from. pool: as in stats(). text: what str() gives; it also tells where every rank is,
+    which it does after a failure too, until finalize().
     """
     return Report(_C.facts(), pid=os.getpid(), host=socket.gethostname(), affinity=sorted(os.sched_getaffinity(0)))
