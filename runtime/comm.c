@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 int shmrt_comm_rank(const struct shmrt_comm *comm)
 {
@@ -68,6 +69,17 @@ int shmrt_comm_check(struct shmrt_comm *comm)
         return error.code;
     }
     return 0;
+}
+
+int shmrt_comm_refuse_entry(struct shmrt_comm *comm)
+{
+    if (shmrt_comm_is_forked(comm)) /* while another thread of the parent was in a call */
+        return shmrt_comm_check(comm);
+    return shmrt_error_set(
+        &comm->error, -EBUSY,
+        "rank %d (pid %d) is in a call on this communicator already, in another thread or around "
+        "this callback; let one thread at a time call, or make a communicator for each",
+        comm->group.sync.rank, (int)getpid());
 }
 
 /* @work is NULL for messages, and for a rank alone. */
@@ -165,10 +177,16 @@ int shmrt_comm_run(struct shmrt_comm *comm, const struct shmrt_coll *coll)
 static int call(struct shmrt_comm *comm, const struct shmrt_args *args)
 {
     struct shmrt_coll coll;
-    int rc = shmrt_comm_check(comm);
+    int rc = shmrt_comm_enter(comm);
+    if (rc)
+        return rc;
+    rc = shmrt_comm_check(comm);
     if (rc == 0)
         rc = shmrt_args_check(comm, args, &coll);
-    return rc ? rc : shmrt_comm_run(comm, &coll);
+    if (rc == 0)
+        rc = shmrt_comm_run(comm, &coll);
+    shmrt_comm_leave(comm);
+    return rc;
 }
 
 int shmrt_allreduce(struct shmrt_comm *comm, const void *in, void *out, size_t count,

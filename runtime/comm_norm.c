@@ -83,7 +83,7 @@ static void norm_rows(void *arg, size_t begin, size_t count)
     shmrt_kernels_norm(work->kernels, &work->reduced, begin / columns, count / columns);
 }
 
-int shmrt_allreduce_norm(struct shmrt_comm *comm, const struct shmrt_norm_args *args)
+static int reduce_and_norm(struct shmrt_comm *comm, const struct shmrt_norm_args *args)
 {
     int rc = check(comm, args);
     if (rc == 0)
@@ -105,4 +105,14 @@ int shmrt_allreduce_norm(struct shmrt_comm *comm, const struct shmrt_norm_args *
     if (reduction.count)
         coll.finish = (struct shmrt_finish){norm_rows, &work, args->columns};
     return shmrt_comm_run(comm, &coll);
+}
+
+int shmrt_allreduce_norm(struct shmrt_comm *comm, const struct shmrt_norm_args *args)
+{
+    int rc = shmrt_comm_enter(comm);
+    if (rc)
+        return rc;
+    rc = reduce_and_norm(comm, args);
+    shmrt_comm_leave(comm);
+    return rc;
 }

@@ -251,24 +251,40 @@ static int begin(struct shmrt_comm *comm, const struct shmrt_coll *coll,
     return rc;
 }
 
+/* To its end; it is freed. */
+static int end(struct shmrt_request *q)
+{
+    int rc = q->done ? 0 : shmrt_comm_check(q->comm);
+    if (rc == 0)
+        rc = run_until(q);
+    free_request(q);
+    return rc;
+}
+
 int shmrt_requests_run(struct shmrt_comm *comm, const struct shmrt_coll *coll)
 {
     struct shmrt_request *q;
     int rc = begin(comm, coll, &q);
-    return rc ? rc : shmrt_wait(q);
+    return rc ? rc : end(q);
 }
 
 int shmrt_start(struct shmrt_comm *comm, const struct shmrt_args *args,
                 struct shmrt_request **request_out)
 {
     struct shmrt_coll coll;
-    int rc = shmrt_comm_check(comm);
+    int rc = shmrt_comm_enter(comm);
+    if (rc)
+        return rc;
+    rc = shmrt_comm_check(comm);
     if (rc == 0)
         rc = shmrt_args_check(comm, args, &coll);
-    return rc ? rc : begin(comm, &coll, request_out);
+    if (rc == 0)
+        rc = begin(comm, &coll, request_out);
+    shmrt_comm_leave(comm);
+    return rc;
 }
 
-int shmrt_test(struct shmrt_request *q, bool *done_out)
+static int test(struct shmrt_request *q, bool *done_out)
 {
     int rc = q->done ? 0 : shmrt_comm_check(q->comm);
     if (rc == 0 && !q->done)
@@ -281,12 +297,26 @@ int shmrt_test(struct shmrt_request *q, bool *done_out)
     return rc;
 }
 
+int shmrt_test(struct shmrt_request *q, bool *done_out)
+{
+    struct shmrt_comm *comm = q->comm;
+    *done_out = false;
+    int rc = shmrt_comm_enter(comm);
+    if (rc)
+        return rc;
+    rc = test(q, done_out);
+    shmrt_comm_leave(comm);
+    return rc;
+}
+
 int shmrt_wait(struct shmrt_request *q)
 {
-    int rc = q->done ? 0 : shmrt_comm_check(q->comm);
-    if (rc == 0)
-        rc = run_until(q);
-    free_request(q);
+    struct shmrt_comm *comm = q->comm;
+    int rc = shmrt_comm_enter(comm);
+    if (rc)
+        return rc;
+    rc = end(q);
+    shmrt_comm_leave(comm);
     return rc;
 }
 
@@ -352,10 +382,9 @@ static int probe(struct shmrt_comm *comm, int from, const struct shmrt_coll *col
                            shmrt_call_describe(next.awaited.context, text));
 }
 
-int shmrt_probe(struct shmrt_comm *comm, int from, bool *there_out)
+static int probe_for(struct shmrt_comm *comm, int from, bool *there_out)
 {
     struct shmrt_coll coll = {.collective = SHMRT_RECV, .root = from};
-    *there_out = false;
     int rc = shmrt_comm_check(comm);
     if (rc == 0 && (from < 0 || from >= comm->group.sync.size))
         return shmrt_error_set(&comm->error, -EINVAL, "rank %d is not from 0 to %d", from,
@@ -365,4 +394,15 @@ int shmrt_probe(struct shmrt_comm *comm, int from, bool *there_out)
     if (rc || is_receiving(comm, from))
         return rc;
     return probe(comm, from, &coll, there_out);
+}
+
+int shmrt_probe(struct shmrt_comm *comm, int from, bool *there_out)
+{
+    *there_out = false;
+    int rc = shmrt_comm_enter(comm);
+    if (rc)
+        return rc;
+    rc = probe_for(comm, from, there_out);
+    shmrt_comm_leave(comm);
+    return rc;
 }

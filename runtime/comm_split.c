@@ -125,8 +125,13 @@ int shmrt_comm_split(struct shmrt_comm *comm, int color, int key, struct shmrt_c
     rc = shmrt_allgather(comm, &own, all, sizeof own, SHMRT_UINT8);
     if (rc)
         return rc;
-    if (color >= 0)
-        return meet(comm, all, comm_out);
+    if (color >= 0) {
+        if ((rc = shmrt_comm_enter(comm)) != 0)
+            return rc;
+        rc = meet(comm, all, comm_out);
+        shmrt_comm_leave(comm);
+        return rc;
+    }
     *comm_out = NULL;
     return 0;
 }

@@ -17,13 +17,17 @@
  *   -ECONNABORTED       a rank died, left or aborted; the communicator is dead
  *   -ECANCELED          the interrupt callback asked to stop; the communicator is dead
  *   -ENOTCONN           of shmrt_probe() only; the communicator stays usable
+ *   -EBUSY              another thread is in a call on this communicator, or this is a callback of
+ *                       one; refused, and nothing has changed: a request stays what it was
  *
  * A dead communicator answers every further call with the error that killed it. Destroy it; a new
  * one may be made in the same process.
  *
- * A communicator is used by one thread at a time. Different communicators are independent. After
- * fork() the child can't use its parent's; it may create its own, but with one lane only
- * (SHMRT_LANES=1): the OpenMP runtime's threads do not survive a fork.
+ * A communicator is used by one thread at a time, but for shmrt_comm_abort(). A second one gets
+ * -EBUSY as a rule; one that comes within the same nanoseconds, and shmrt_comm_destroy() during a
+ * call, are not noticed and undefined. Different communicators are independent. After fork() the
+ * child can't use its parent's; it may create its own, but with one lane only (SHMRT_LANES=1): the
+ * OpenMP runtime's threads do not survive a fork.
  */
 #ifndef SHMRT_H
 #define SHMRT_H
