@@ -91,6 +91,8 @@ static void begin_oneshot(struct shmrt_work *w)
 static void begin_rounds(struct shmrt_work *w)
 {
     struct shmrt_places places = find_places(w);
+    for (int r = 0; r < w->plan.size; r++) /* of peers whose lines are not read */
+        w->group->lanes[0].places[r].in_at = SHMRT_NOWHERE;
     struct shmrt_shown shown = {.places = &places};
     if (w->coll.out_counts) {
         shown.payload = w->coll.in_counts;
@@ -209,6 +211,16 @@ static void leave(struct shmrt_work *w)
     w->state = SHMRT_WORK_OVER;
 }
 
+/* Rings and slots stay as they are when their owner gives up; its input does not. */
+static int confirm(struct shmrt_work *w)
+{
+    const struct shmrt_places *places = w->group->lanes[0].places; /* other lanes know the same */
+    for (int r = 0; w->way != SHMRT_WAY_ONESHOT && r < w->plan.size; r++)
+        if (r != w->plan.rank && places[r].in_at != SHMRT_NOWHERE)
+            return shmrt_confirm_reads(&w->group->sync, &w->context);
+    return 0;
+}
+
 int shmrt_work_run(struct shmrt_work *w)
 {
     struct shmrt_sync *sync = &w->group->sync;
@@ -225,7 +237,7 @@ int shmrt_work_run(struct shmrt_work *w)
                 break;
     } else {
         shmrt_team_run(w->call.lanes, sync->caller_only, run_lane, w);
-        rc = shmrt_has_failed(sync, &error) ? error.code : 0;
+        rc = shmrt_has_failed(sync, &error) ? error.code : confirm(w);
     }
     if (rc == 0)
         leave(w);
@@ -258,6 +270,8 @@ int shmrt_work_step(struct shmrt_work *w)
     if (rc == 0)
         rc = w->way == SHMRT_WAY_ONESHOT ? shmrt_oneshot_step(&w->oneshot, &w->awaited)
                                          : step_lanes(w);
+    if (rc == 0)
+        rc = confirm(w);
     if (rc == 0)
         leave(w);
     return rc;

@@ -66,8 +66,11 @@ static int fail(struct shmrt_sync *sync, int code, const struct ending *ending, 
     struct shmrt_abort_record *own = sync->peers[sync->rank].abort;
     uint32_t expected = SHMRT_ALIVE;
     /* Acquire: a loser that finds ABORTED reads the winner's code. */
-    if (!atomic_compare_exchange_strong_explicit(&own->state, &expected, SHMRT_ABORT_CLAIMED,
-                                                 memory_order_acquire, memory_order_acquire))
+    bool is_first = atomic_compare_exchange_strong_explicit(
+        &own->state, &expected, SHMRT_ABORT_CLAIMED, memory_order_acquire, memory_order_acquire);
+    /* The caller gets its tensors back after this: see shmrt_confirm_reads. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!is_first)
         return expected == SHMRT_ABORTED ? code_of(own) : -ECONNABORTED;
     own->code = code;
     vsnprintf(own->text, sizeof own->text, format, args);
@@ -117,6 +120,7 @@ bool shmrt_has_failed(const struct shmrt_sync *sync, struct shmrt_error *error_o
     uint32_t state = atomic_load_explicit(&own->state, memory_order_acquire);
     if (state == SHMRT_ALIVE)
         return false;
+    atomic_thread_fence(memory_order_seq_cst); /* as in fail() */
     if (state == SHMRT_ABORTED)
         shmrt_error_set(error_out, code_of(own), "%.*s%s",
                         SHMRT_ERROR_TEXT_BYTES - 1 - (int)strlen(sync->own_part), own->text,
@@ -147,6 +151,24 @@ int shmrt_check_aborts(struct shmrt_sync *sync, const struct shmrt_awaited *awai
             snprintf(whose, sizeof whose, "aborted by rank %d: ", r);
         return shmrt_fail_waiting(sync, shared ? code : -ECONNABORTED, awaited, waited_ns, "%s%.*s",
                                   whose, (int)(sizeof text - sizeof whose), text);
+    }
+    return 0;
+}
+
+int shmrt_confirm_reads(struct shmrt_sync *sync, const struct shmrt_call_context *context)
+{
+    char text[SHMRT_CALL_TEXT_BYTES];
+    atomic_thread_fence(memory_order_acquire); /* what was read, before the records */
+    for (int r = 0; r < sync->size; r++) {
+        const struct shmrt_abort_record *record = sync->peers[r].abort;
+        if (shmrt_likely(atomic_load_explicit(&record->state, memory_order_relaxed) == SHMRT_ALIVE))
+            continue;
+        const struct shmrt_awaited nobody = {.peer = -1, .context = context};
+        int rc = shmrt_check_aborts(sync, &nobody, 0);
+        return rc ? rc
+                  : shmrt_fail_after(sync, -ECONNABORTED, context, 0,
+                                     "rank %d gives up just now; rank %d had read from it in %s", r,
+                                     sync->rank, shmrt_call_describe(context, text));
     }
     return 0;
 }

@@ -184,6 +184,15 @@ int shmrt_check_aborts(struct shmrt_sync *sync, const struct shmrt_awaited *awai
 int shmrt_check_peers(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                       int64_t waited_ns) SHMRT_WARN_UNUSED;
 
+/**
+ * shmrt_confirm_reads - at the end of a call that has read other ranks' tensors where they lie
+ *
+ * A rank that gives up has its tensors back, and may write to them while others still read. So what
+ * was read counts only if no rank had given up by then. Return: 0, or this rank's code.
+ */
+int shmrt_confirm_reads(struct shmrt_sync *sync,
+                        const struct shmrt_call_context *context) SHMRT_WARN_UNUSED;
+
 /* As the collective of a call that is only to be described. */
 enum { SHMRT_CALL_PROBE = SHMRT_COLLECTIVE_END, SHMRT_CALL_SPLIT };
 
