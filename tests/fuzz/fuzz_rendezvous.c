@@ -182,8 +182,8 @@ static void send_raw(int fd)
 static void listen_as(int rank)
 {
     if (rank < script.rank && script.listeners[rank] < 0) {
-        struct shmrt_error error;
-        script.listeners[rank] = shmrt_name_listen(script.hello.job, rank, &error);
+        const struct shmrt_logger silence = {0};
+        script.listeners[rank] = shmrt_name_listen(script.hello.job, rank, &silence, NULL);
     }
 }
 
@@ -200,7 +200,7 @@ static void do_one(unsigned what)
     int fd;
     switch (what) {
     case 1:
-        add_connection(shmrt_name_connect(script.hello.job, script.rank));
+        add_connection(shmrt_name_connect(script.hello.job, script.rank, false));
         break;
     case 2:
         send_hello(choose_connection());
