@@ -337,8 +337,8 @@ static int check_for_deaths(struct shmrt_comm *comm, const struct shmrt_awaited 
     comm->probed_ns = now_ns;
     struct shmrt_awaited nobody = *awaited;
     nobody.peer = -1;
-    int rc = shmrt_check_aborts(&comm->group.sync, &nobody, 0);
-    return rc ? rc : shmrt_check_peers(&comm->group.sync, &nobody, 0);
+    int rc = shmrt_check_aborts(&comm->group.sync, &nobody, -1);
+    return rc ? rc : shmrt_check_peers(&comm->group.sync, &nobody, -1);
 }
 
 /*
@@ -373,7 +373,8 @@ static int probe(struct shmrt_comm *comm, int from, const struct shmrt_coll *col
         return shmrt_comm_finish(comm, coll, NULL, rc);
     if (!has_left(comm, from, &next.awaited, now_ns))
         return 0;
-    rc = shmrt_check_aborts(&comm->group.sync, &next.awaited, 0); /* it may have said why it went */
+    rc =
+        shmrt_check_aborts(&comm->group.sync, &next.awaited, -1); /* it may have said why it went */
     if (rc)
         return shmrt_comm_finish(comm, coll, NULL, rc);
     return shmrt_error_set(&comm->error, -ENOTCONN,

@@ -31,12 +31,13 @@ static int code_of(const struct shmrt_abort_record *record)
 static void describe_wait(struct shmrt_sync *sync, const struct shmrt_awaited *awaited,
                           int64_t waited_ns)
 {
-    char text[SHMRT_CALL_TEXT_BYTES], peer[24] = "";
+    char text[SHMRT_CALL_TEXT_BYTES], peer[24] = "", waited[64] = "";
     if (awaited->peer >= 0)
         snprintf(peer, sizeof peer, " for rank %d", awaited->peer);
-    snprintf(sync->own_part, sizeof sync->own_part, "; rank %d was in %s, waiting %.3g s%s",
-             sync->rank, shmrt_call_describe(awaited->context, text), (double)waited_ns / 1e9,
-             peer);
+    if (waited_ns >= 0)
+        snprintf(waited, sizeof waited, ", waiting %.3g s%s", (double)waited_ns / 1e9, peer);
+    snprintf(sync->own_part, sizeof sync->own_part, "; rank %d was in %s%s", sync->rank,
+             shmrt_call_describe(awaited->context, text), waited);
 }
 
 /* "; rank 0 had waited 0.31 s": the call is in the text already. */

@@ -173,7 +173,7 @@ bool shmrt_has_failed(const struct shmrt_sync *sync, struct shmrt_error *error_o
 /**
  * shmrt_check_aborts - if some rank has failed, fail with its words
  * @awaited:   what this rank waits for; its peer is -1 where that is nobody
- * @waited_ns: so far
+ * @waited_ns: so far; negative where it does not wait
  *
  * Return: 0 or this rank's code.
  */
