@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long test-numa kills soak fuzz bench dist lint setup emulators clean distclean
+.PHONY: help run test test-long test-numa kills soak fuzz bench dist lint setup emulators clean distclean coverage inject
 
 N    ?= 2
 ARGS ?=
@@ -44,6 +44,13 @@ bench: setup ## shmrt beside every other library that can be had; ARGS="--sizes 
 
 dist: $(STAMPS)/python ## wheel and sdist to hand out, in dist/
 	@scripts/dist.sh
+
+coverage: $(STAMPS)/python ## which lines of runtime and launcher the tests run, in build/coverage/lines.txt
+	@scripts/coverage.sh
+
+inject: $(STAMPS)/python ## each system call and allocation of library and launcher fails once (about half an hour)
+	@$(BIN)/cmake --preset dev --log-level=WARNING && $(BIN)/cmake --build --preset dev -j $$(nproc) --target inject_rank inject_faults shm-launch
+	@$(BIN)/ctest --preset dev -R "inject.(all|messages)" -V --no-tests=error
 
 lint: $(STAMPS)/python ## clang-format, ruff, mypy, shellcheck
 	@scripts/lint.sh

@@ -96,7 +96,7 @@ static void report(const struct launch_shown *shown)
     int rc = out ? launch_show_table(shown, launch_terminal_width(STDERR_FILENO), out) : -ENOMEM;
     if (out)
         fputc('\n', out);
-    if (out && launch_close(out))
+    if (out && launch_close(out, &text))
         rc = -ENOMEM;
     if (rc == 0)
         (void)!write(STDERR_FILENO, text, bytes);

@@ -42,9 +42,10 @@ int launch_error(struct shmrt_error *error_out, int code, const char *format, ..
     return code;
 }
 
-/* A write that found no memory shows in the stream only; closing it may say that all is well. */
-int launch_close(FILE *stream)
+/* A write that found no memory shows in the stream only, and glibc's fclose() may say that all is
+ * well and leave no text. */
+int launch_close(FILE *stream, char *const *text)
 {
     bool failed = ferror(stream) != 0;
-    return fclose(stream) != 0 || failed ? -ENOMEM : 0;
+    return fclose(stream) != 0 || failed || !*text ? -ENOMEM : 0;
 }

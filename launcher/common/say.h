@@ -17,7 +17,8 @@ void launch_clean(char *text);
 int launch_error(struct shmrt_error *error_out, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/** Close what open_memstream() has opened. Return: 0, or -ENOMEM where it could not hold all. */
-int launch_close(FILE *stream);
+/** Close what open_memstream() has opened on @text, which is freed by the caller. Return: 0, or
+ * -ENOMEM where it could not hold all. */
+int launch_close(FILE *stream, char *const *text);
 
 #endif

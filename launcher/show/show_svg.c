@@ -91,7 +91,7 @@ static void put_title(struct page *page)
             fputs("; nothing is bound", out);
     }
     page->y += 26;
-    if (out && launch_close(out) == 0)
+    if (out && launch_close(out, &words) == 0)
         put_note(page, DRAW_TEXT, words);
     else
         page->failed = true;
@@ -320,7 +320,7 @@ static int draw(const struct launch_shown *shown, char **text_out, size_t *bytes
         put_page(&page);
     drawing_free(&d);
     FILE *whole = NULL;
-    if (page.out && launch_close(page.out) == 0 && !page.failed)
+    if (page.out && launch_close(page.out, &body) == 0 && !page.failed)
         whole = open_memstream(text_out, bytes_out);
     if (whole) {
         snprintf(title, sizeof title, "%zu rank%s placed by shm-launch", shown->plan->rank_count,
@@ -330,7 +330,7 @@ static int draw(const struct launch_shown *shown, char **text_out, size_t *bytes
         svg_end(whole);
     }
     free(body);
-    return whole && launch_close(whole) == 0 ? 0 : -ENOMEM;
+    return whole && launch_close(whole, text_out) == 0 ? 0 : -ENOMEM;
 }
 
 static int write_all(int fd, const char *text, size_t bytes)
