@@ -27,6 +27,7 @@ find_group() {
     mkdir "$group" 2>/dev/null
 }
 
+# shellcheck disable=SC2329  # called by a trap
 remove_group() {
     for _ in $(seq 100); do
         rmdir "$group" 2>/dev/null && return
