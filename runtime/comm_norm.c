@@ -59,9 +59,11 @@ static int check(struct shmrt_comm *comm, const struct shmrt_norm_args *args)
                                "rows of %s can't be normed; use float32, bfloat16 or float16",
                                shmrt_dtype_name(args->dtype));
     if (!(args->epsilon >= 0))
-        return refuse(comm, "epsilon is negative or not a number");
+        return shmrt_error_set(&comm->error, -EINVAL,
+                               "all-reduce with a norm: epsilon is %g; give a number of 0 or more",
+                               (double)args->epsilon);
     if (args->bias && args->norm == SHMRT_RMS_NORM)
-        return refuse(comm, "an RMS norm has no bias");
+        return refuse(comm, "an RMS norm has no bias; leave it NULL, or take the layer norm");
     if (args->columns && args->rows > PTRDIFF_MAX / element / args->columns)
         return shmrt_error_set(&comm->error, -EINVAL,
                                "%zu rows of %zu columns of %s are more than %td bytes", args->rows,

@@ -219,7 +219,10 @@ static int find_file(const char *word, char path_out[PATH_BYTES], struct shmrt_e
                             strerror(errno));
     size_t at = strlen(path);
     if (at + strlen(word) + 2 > sizeof path)
-        return launch_error(error_out, -ENAMETOOLONG, "--preload %s: too long a path", word);
+        return launch_error(error_out, -ENAMETOOLONG,
+                            "--preload %.60s...: the path has %zu bytes, which is more than the %d "
+                            "that fit; give a shorter one, such as a link",
+                            word, at + strlen(word) + 2, (int)sizeof path);
     snprintf(path + at, sizeof path - at, "%s%s", at ? "/" : "", word);
     if (strpbrk(path, ": \t"))
         return launch_error(error_out, -EINVAL,

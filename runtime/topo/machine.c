@@ -120,7 +120,8 @@ static int start(hwloc_topology_t *topology_out, struct shmrt_error *error_out)
                                                     HWLOC_TOPOLOGY_FLAG_DONT_CHANGE_BINDING) == 0)
         return 0;
     hwloc_topology_destroy(*topology_out);
-    return shmrt_error_set(error_out, -ENOTSUP, "hwloc is older than 2.5");
+    return shmrt_error_set(error_out, -ENOTSUP, "hwloc %#x is older than 2.5; install a later one",
+                           hwloc_get_api_version());
 }
 
 int shmrt_machine_read(struct shmrt_machine **machine_out, struct shmrt_error *error_out)

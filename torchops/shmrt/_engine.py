@@ -65,11 +65,14 @@ def environment_store(rank: int, size: int, timeout_s: float) -> dist.Store:
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
         raise Error(
-            f"not all ranks can meet in shared memory, and {' and '.join(missing)} is not set, which says where they "
-            "find each other: set MASTER_ADDR to the address of rank 0's machine and MASTER_PORT to a free port there",
+            f"not all ranks can meet in shared memory, and without {' and '.join(missing)} they do not find each "
+            "other: set MASTER_ADDR to the address of rank 0's machine and MASTER_PORT to a free port there",
             errno.EINVAL,
         )
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    address, text = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    port = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= port <= 65535:
+        raise Error(f"MASTER_PORT={text} is not a port from 1 to 65535; set it to one that is free", errno.EINVAL)
     timeout = timedelta(seconds=timeout_s)
     agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     try:

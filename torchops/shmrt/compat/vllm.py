@@ -57,8 +57,14 @@ def _init(name: str, group_size: int, rank: int, thread_num: int) -> int:
     return len(_managers) - 1
 
 
+def _manager(handle: int) -> _Manager:
+    if not 0 <= handle < len(_managers):
+        raise Error(f"manager {handle} is none of the {len(_managers)} that init_shm_manager has made", errno.EINVAL)
+    return _managers[handle]
+
+
 def _join(handle: int, name: str) -> str:
-    manager = _managers[handle]
+    manager = _manager(handle)
     if manager.name != name:
         raise Error(f"manager {handle} is that of {manager.name!r}, not of {name!r}", errno.EINVAL)
     options = _DistributedBackendOptions()
@@ -72,8 +78,8 @@ def _join(handle: int, name: str) -> str:
 
 
 def _group(handle: int) -> Any:
-    manager = _managers[handle] if 0 <= handle < len(_managers) else None
-    if manager is None or manager.group is None:
+    manager = _manager(handle)
+    if manager.group is None:
         raise Error(f"manager {handle} has not been joined: call join_shm_manager on every rank first", errno.ENOTCONN)
     return manager.group
 
@@ -85,7 +91,7 @@ def _all_reduce(handle: int, data: torch.Tensor) -> None:
 def _gather(handle: int, data: torch.Tensor, outputs: list[torch.Tensor] | None, dst: int) -> None:
     options = GatherOptions()
     options.rootRank = dst
-    lists = [outputs] if outputs is not None and _managers[handle].rank == dst else []
+    lists = [outputs] if outputs is not None and _manager(handle).rank == dst else []
     _group(handle).gather(lists, [data], options).wait()
 
 
