@@ -10,18 +10,28 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shutil
 import subprocess
 import sys
 import uuid
 from pathlib import Path
 
 import processes
+import pytest
 
 LIMIT_S = 60
 
 # What shm-launch or the ranks look at, and a test sets itself.
 DROPPED = ("OMP_", "GOMP_", "KMP_", "SHMRT_", "SHM_LAUNCH_", "HWLOC_", "TORCHELASTIC_", "PYTHONUNBUFFERED")
 DROPPED += ("LD_PRELOAD", "RANK", "WORLD_SIZE", "MASTER_", "SLURM_", "FLUX_", "OMPI_", "PMI_", "PMIX_", "MPI_LOCAL")
+
+
+def installed() -> str:
+    """The path of the shm-launch that is tested."""
+    binary = os.environ.get("SHM_LAUNCH") or shutil.which("shm-launch")
+    if not binary or not Path(binary).exists():
+        pytest.fail("shm-launch is neither in SHM_LAUNCH nor on PATH: build and install it first")
+    return str(Path(binary).resolve())
 
 
 class Launcher:
