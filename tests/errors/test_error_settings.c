@@ -3,6 +3,7 @@
  * communicator can be made in the same process. */
 #include "comm.h"
 #include "documented.h"
+#include "shm/memory_limit.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -60,6 +61,14 @@ static void settings_are_refused(void **state)
     refuse_setting("groups=0-", NULL, "is not auto, one, socket, node, or lists of ranks");
     refuse_setting("groups=1", NULL, "names no group for rank");
     refuse_setting("segment=256K", "oneshot_max=1M", "is too small for {ranks} ranks with");
+}
+
+/* The largest segment that may be asked for, where that is more than there is. */
+static void memory_that_is_not_there(void **state)
+{
+    (void)state;
+    if (shmrt_memory_headroom("/proc", "/sys/fs/cgroup", NULL) > (uint64_t)31 << 30)
+        skip();
     refuse_setting("segment=32G", NULL, "does not fit: {limit} has");
 }
 
@@ -163,9 +172,9 @@ static void variables_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(settings_are_refused),       cmocka_unit_test(groups_need_binding),
-        cmocka_unit_test(huge_pages_that_do_not_fit), cmocka_unit_test(a_limit_of_files_sizes),
-        cmocka_unit_test(variables_are_refused),
+        cmocka_unit_test(settings_are_refused),   cmocka_unit_test(memory_that_is_not_there),
+        cmocka_unit_test(groups_need_binding),    cmocka_unit_test(huge_pages_that_do_not_fit),
+        cmocka_unit_test(a_limit_of_files_sizes), cmocka_unit_test(variables_are_refused),
     };
     return cmocka_run_group_tests_name("error_settings", tests, NULL, NULL);
 }
