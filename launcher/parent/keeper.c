@@ -54,10 +54,29 @@ static void tell(struct keeper *k, enum launch_event_kind kind, size_t rank, int
     (void)!send(k->socket, &event, sizeof event, MSG_NOSIGNAL);
 }
 
-static void watch(struct keeper *k, int fd, enum source source, size_t rank)
+static int watch(struct keeper *k, int fd, enum source source, size_t rank)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)source << 32 | rank};
-    (void)epoll_ctl(k->epoll, EPOLL_CTL_ADD, fd, &event);
+    return epoll_ctl(k->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+/* What nobody hears of a rank that can't be watched would be waited for without end. */
+static void watch_rank(struct keeper *k, size_t index)
+{
+    struct rank *rank = &k->ranks[index];
+    int rc = watch(k, rank->report, FROM_REPORT, index);
+    if (rc) {
+        close(rank->report);
+        rank->report = -1;
+        kill(rank->pid, SIGKILL);
+        tell(k, LAUNCH_RANK_NOT_PREPARED, index, rc);
+    } else {
+        k->reports++;
+    }
+    if (rank->pidfd >= 0 && watch(k, rank->pidfd, FROM_PIDFD, index)) {
+        close(rank->pidfd); /* SIGCHLD tells its end, too */
+        rank->pidfd = -1;
+    }
 }
 
 static void start_rank(struct keeper *k, size_t index)
@@ -72,11 +91,8 @@ static void start_rank(struct keeper *k, size_t index)
     rank->pid = pid;
     rank->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     k->alive++;
-    k->reports++;
     tell(k, LAUNCH_RANK_STARTED, index, pid);
-    watch(k, rank->report, FROM_REPORT, index);
-    if (rank->pidfd >= 0)
-        watch(k, rank->pidfd, FROM_PIDFD, index);
+    watch_rank(k, index);
 }
 
 static void read_report(struct keeper *k, size_t index)
@@ -284,8 +300,8 @@ static _Noreturn void run_keeper(const struct launch_job *job, int socket)
         _exit(LAUNCH_EXIT_TROUBLE);
     for (size_t i = 0; i < job->our_fd_count; i++)
         close(job->our_fds[i]);
-    watch(&k, socket, FROM_LAUNCHER, 0);
-    watch(&k, k.signals, FROM_SIGNALS, 0);
+    if (watch(&k, socket, FROM_LAUNCHER, 0) || watch(&k, k.signals, FROM_SIGNALS, 0))
+        _exit(LAUNCH_EXIT_TROUBLE);
     for (size_t i = 0; i < job->plan->rank_count; i++)
         start_rank(&k, i);
     drop_descriptors(job);

@@ -223,7 +223,11 @@ static int greet_pending(struct meet *m, int i)
     link->socket = socket;
     link->greeted = true;
     int differs = take_hello(m, link, &received);
-    return differs ? differs : rc == -EPIPE ? 0 : rc;
+    if (differs || rc != -EPERM)
+        return differs ? differs : rc == -EPIPE ? 0 : rc;
+    /* That one knows already who this is. */
+    return shmrt_error_set(m->error_out, rc, "sending a segment to rank %d failed: %s", hello->rank,
+                           strerror(-rc));
 }
 
 static int accept_all(struct meet *m)

@@ -88,8 +88,16 @@ class Launches:
     def calls(self, scenario: str, folder: Path) -> list[Call]:
         log = folder / "launch.log"
         self.run(scenario, "strace", *(self.follow(scenario) or ["-f", "-b", "execve"]), "-k", "-o", str(log))
-        calls = recorded(log, "shm-launch", False, "main")
-        return [call for call in calls if call.is_first_thread != LAUNCHES[scenario][1]]
+        everything = recorded(log, "shm-launch", False, "")
+        # strace counts in each process by itself: what the dynamic linker does first would fail with a child's call.
+        linking = {(c.syscall, c.occurrence) for c in everything if c.is_first_thread and "main" not in c.site}
+        return [
+            call
+            for call in everything
+            if "main" in call.site
+            and call.is_first_thread != LAUNCHES[scenario][1]
+            and (call.is_first_thread or (call.syscall, call.occurrence) not in linking)
+        ]
 
     def count(self, scenario: str, kind: str) -> int:
         if LAUNCHES[scenario][1]:
