@@ -147,7 +147,7 @@ static const struct kind {
     {"too long", make_long, -EPROTO, "not sealed, or not of"},
     {"hugetlb", make_hugetlb, -EPROTO, "hugetlb"},
     {"read only", make_read_only, -EACCES, "Permission denied"},
-    {"a path", make_path_only, -EPROTO, "not sealed, or not of"},
+    {"a path", make_path_only, -EBADF, "Bad file descriptor"},
     {"no writing", make_write_sealed, -EPERM, "not permitted"},
     {"regular file", make_regular, -EPROTO, "not sealed, or not of"},
     {"/dev/zero", make_device, -EPROTO, "not sealed, or not of"},
