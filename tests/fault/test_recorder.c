@@ -164,10 +164,6 @@ static void waits_are_seen_while_they_last(void **state)
 {
     (void)state;
     for (int kind = RANKS_THREADS; kind <= RANKS_PROCESSES; kind++) {
-#ifdef SHMRT_SHARE_MAPPINGS
-        if (kind == RANKS_PROCESSES)
-            continue;
-#endif
         struct ranks_run run = {.kind = (enum ranks_kind)kind, .size = 2, .body = watch_a_wait};
         ranks_run_well(&run);
     }
@@ -212,9 +208,7 @@ static void open_messages_are_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#ifndef SHMRT_SHARE_MAPPINGS
         cmocka_unit_test(survivors_say_where_the_dead_rank_was),
-#endif
         cmocka_unit_test(waits_are_seen_while_they_last),
         cmocka_unit_test(open_messages_are_told),
     };
