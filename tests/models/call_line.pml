@@ -118,7 +118,8 @@ proctype rank(byte me)
         e++
        }
     :: e > EPOCHS -> break
-    od
+    od;
+    END_OF_RANK(me)
 }
 
 init

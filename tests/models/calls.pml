@@ -92,6 +92,7 @@ inline enter_call(e)
 
 inline leave_call(e)
 {
+    ACCEPT(me);
     d_step {
         call[e].left++;
         if

@@ -426,7 +426,8 @@ proctype rank(byte me)
             e++
         }
     :: e > EPOCHS -> break
-    od
+    od;
+    END_OF_RANK(me)
 }
 
 init

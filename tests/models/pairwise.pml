@@ -74,6 +74,7 @@ inline receive(p, n)
 {
     WAIT(SENT(p), n);
     EXPECT(me, SLOT(p, n), n);
+    ACCEPT(me);
     POST(me, TAKEN(p), n)
 }
 
@@ -98,7 +99,8 @@ proctype rank(byte me)
         m++
        }
     :: m == MESSAGES -> break
-    od
+    od;
+    END_OF_RANK(me)
 }
 
 init

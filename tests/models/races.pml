@@ -95,3 +95,6 @@ inline start_drains()
         at = 0
     }
 }
+
+#define ACCEPT(me) skip
+#define END_OF_RANK(me) skip

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tso.pml - shared memory as the CPU shows it, for the models beside it
+ * tso.pml - shared memory as the CPU shows it, for the models beside it; and ranks that die
  *
  * Spin interleaves whole statements, which is sequential consistency; no CPU gives that. Here each
  * rank has a buffer of accesses that have not happened yet, and a drain process that lets them
@@ -33,7 +33,17 @@
  * join to one atomic step: waits, then loads, then stores. What comes after out of that order starts
  * the next step, since between the two anything may happen elsewhere.
  *
- * Faults, for controls: -DRELAXED_POST (flags are stored without release), -DRELAXED_WAIT (flags are
+ *   ACCEPT(me)             the call is through, and its data goes to the caller
+ *   END_OF_RANK(me)        last in each rank
+ *
+ * With -DDEATHS=n, on x86 only, up to n ranks fail, at any step: before any store, or in any wait. One
+ * dies (SIGKILL: what it has stored becomes visible, then its end does), or gives up by itself, as one
+ * that is interrupted or past its deadline does. A wait in which what is awaited is not there ends
+ * when any rank is dead or gave up (shmrt_await_check), and the rank gives up with it. Then data that is not
+ * the call's own may be read, but not accepted: EXPECT only remembers it, until ACCEPT. Without
+ * deadlines nobody may be left waiting. A model may say in AFTER_GIVING_UP what the caller does next.
+ *
+ * Faults, for controls: -DNO_DEATH_CHECK (waits look at nobody's end), -DRELAXED_POST (flags are stored without release), -DRELAXED_WAIT (flags are
  * awaited without acquire), and -DRELAXED_POST_OF=FLAG, -DRELAXED_WAIT_OF=FLAG for one of the flags
  * that the model's FLAG_OF(word) tells apart.
  */
@@ -89,8 +99,46 @@ inline append(me, k, w, v)
     }
 }
 
+#ifdef DEATHS
+byte deaths;         /* ranks that have failed of their own accord */
+byte dead, given_up; /* a bit for each rank: its end is visible; its abort record is */
+bool tainted[RANKS]; /* has read what is not its call's */
+
+#define MAY_FAIL if :: deaths < DEATHS -> deaths++; goto died :: true fi
+#ifdef NO_DEATH_CHECK
+#define SOMEBODY_FAILED false
+#else
+#define SOMEBODY_FAILED ((dead | given_up) != 0)
+#endif
+#ifndef AFTER_GIVING_UP
+#define AFTER_GIVING_UP skip
+#endif
+#define ACCEPT(me) assert(!tainted[me])
+#define END_OF_RANK(me) \
+    goto over; \
+gave_up: \
+    FENCE(me); \
+    given_up = given_up | (1 << (me)); \
+    AFTER_GIVING_UP; \
+    goto over; \
+died: \
+    FENCE(me); \
+    dead = dead | (1 << (me)); \
+over: \
+    skip
+#else
+#define MAY_FAIL skip
+#define ACCEPT(me) skip
+#define END_OF_RANK(me) skip
+#endif
+
+#ifdef DEATHS
+#define STORE(me, w, v) MAY_FAIL; append(me, PLAIN_STORE, w, v)
+#define POST(me, w, v) MAY_FAIL; append(me, RELEASE_STORE, w, v)
+#else
 #define STORE(me, w, v) append(me, PLAIN_STORE, w, v)
 #define POST(me, w, v) append(me, (POST_IS_RELAXED(w) -> PLAIN_STORE : RELEASE_STORE), w, v)
+#endif
 
 /* The rank is `me`, as it is called in every model. */
 inline await(w, more, v)
@@ -104,6 +152,17 @@ inline await(w, more, v)
 #if defined(WEAK) && defined(RELAXED_WAIT) /* x86 keeps the order of loads */
 #define WAIT(w, v) await(w, 0, v)
 #define WAIT_ADDING(w, more, v) await(w, more, v)
+#elif defined(DEATHS)
+#define WAIT(w, v) WAIT_ADDING(w, 0, v)
+inline WAIT_ADDING(w, more, v)
+{
+    if
+    :: memory[w] + (more) >= (v)
+    :: memory[w] + (more) < (v) && SOMEBODY_FAILED -> goto gave_up
+    :: memory[w] + (more) < (v) && deaths < DEATHS -> deaths++; goto died
+    :: memory[w] + (more) < (v) && deaths < DEATHS -> deaths++; goto gave_up
+    fi
+}
 #else
 #define WAIT(w, v) (memory[w] >= (v))
 #define WAIT_ADDING(w, more, v) (memory[w] + (more) >= (v))
@@ -127,11 +186,16 @@ inline EXPECT(me, w, v)
     atomic {
         find_own_store(me, w, own_store);
         if
+#ifdef DEATHS
+        :: own_store > 0 -> tainted[me] = tainted[me] || pending[me].value[own_store - 1] != (v)
+        :: else -> tainted[me] = tainted[me] || memory[w] != (v)
+#else
         :: own_store > 0 -> assert(pending[me].value[own_store - 1] == (v))
 #ifdef WEAK
         :: else -> own_store = 0; append(me, PLAIN_LOAD, w, v)
 #else
         :: else -> assert(memory[w] == (v))
+#endif
 #endif
         fi;
         own_store = 0

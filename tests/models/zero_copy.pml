@@ -12,7 +12,10 @@
  * Property: all terms read and all results are the call's own; after its return nobody touches a
  * rank's tensor.
  *
- * Faults: -DNO_ENTRY_WAIT, -DNO_GATHERED_WAIT, -DFLAG_FIRST, and those of tso.pml.
+ * With -DDEATHS the caller writes to the tensor (REUSED) also when its rank has given up: what the others
+ * read there is nobody's result.
+ *
+ * Faults: -DNO_ENTRY_WAIT, -DNO_GATHERED_WAIT, -DFLAG_FIRST, -DNO_CONFIRM, and those of tso.pml.
  */
 #ifndef EPOCHS
 #define EPOCHS 3
@@ -29,6 +32,9 @@
 #define INPUT(e) (3 * (e))
 #define SUM(e) (3 * (e) + 1)
 #define REUSED(e) (3 * (e) + 2)
+
+/* The caller has its tensor back, and may write to it. */
+#define AFTER_GIVING_UP r = 0; write_tensor(REUSED(e))
 
 #include "tso.pml"
 #include "calls.pml"
@@ -92,6 +98,19 @@ inline reduce_part(e)
 #endif
 }
 
+/* shmrt_confirm_reads: who gave up has its tensor back */
+inline confirm()
+{
+#if defined(DEATHS) && !defined(NO_CONFIRM)
+    if
+    :: given_up != 0 -> goto gave_up
+    :: else
+    fi
+#else
+    skip
+#endif
+}
+
 proctype rank(byte me)
 {
     byte e = 1;
@@ -113,7 +132,9 @@ proctype rank(byte me)
 #ifndef NO_GATHERED_WAIT
             wait_for_all(GATHERED, e);
 #endif
+            confirm();
             expect_tensor(SUM(e));
+            ACCEPT(me);
             if
             :: true
             :: reuse = true; write_tensor(REUSED(e))
@@ -127,7 +148,8 @@ proctype rank(byte me)
             e++
        }
     :: e > EPOCHS -> break
-    od
+    od;
+    END_OF_RANK(me)
 }
 
 init
