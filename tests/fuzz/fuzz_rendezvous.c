@@ -249,9 +249,10 @@ int __wrap_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *wait, cons
     accept_calls();
     while (script.bytes.at < script.bytes.end) {
         unsigned what = take(&script.bytes) % 12;
-        if (what == 0)
+        if (what != 0)
+            do_one(what);
+        if (what <= 1) /* so of a connection too: descriptors go through when it is accepted */
             break;
-        do_one(what);
     }
     int ready = __real_ppoll(fds, n, &none, mask);
     if (ready == 0) {
