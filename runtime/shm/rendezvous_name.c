@@ -65,8 +65,13 @@ static int let_descriptors_in(int socket, bool in)
     const int on = in;
     if (setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &on, sizeof on) == 0)
         return 0;
-    /* Not known before Linux 6.16; docs/security.md says what that leaves open. */
-    return errno == ENOPROTOOPT ? 0 : -errno;
+    int code = -errno, is_in = 1;
+    socklen_t bytes = sizeof is_in;
+    /* Not known before Linux 6.16, nor to some sandboxes, whatever they answer; docs/security.md
+     * says what that leaves open. */
+    if (getsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &is_in, &bytes) < 0 || is_in)
+        return 0;
+    return in ? code : 0;
 }
 
 static int open_socket(void)
