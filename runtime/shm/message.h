@@ -32,7 +32,7 @@ struct shmrt_message_head {
 
 /* First message each way. Carries the segment's descriptor, then the pool's if there is one, then a
  * pidfd where the kernel has them; of an absent rank, nothing. What is compared is in
- * rendezvous.c. */
+ * hello.h. */
 struct shmrt_hello {
     /* Up to and with version the same in every protocol from 4 on, whatever follows: ranks of
      * different versions can then name each other. */

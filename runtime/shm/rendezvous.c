@@ -9,10 +9,10 @@
 #include "rendezvous.h"
 
 #include "base/clock.h"
+#include "hello.h"
 #include "rendezvous_name.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,63 +70,6 @@ static void list_missing(const struct meet *m, bool judged, char *out, size_t by
     }
 }
 
-static int compare_number(const char *what, const char *advice, uint64_t mine, uint64_t theirs,
-                          const struct shmrt_hello *own, const struct shmrt_hello *peer,
-                          struct shmrt_error *error_out)
-{
-    if (mine == theirs)
-        return 0;
-    return shmrt_error_set(error_out, -EPROTO,
-                           "rank %d (pid %d) and rank %d (pid %d) differ in %s: %" PRIu64
-                           " and %" PRIu64 "; %s",
-                           own->rank, own->pid, peer->rank, peer->pid, what, mine, theirs, advice);
-}
-
-/* Everything that has to be equal before the segments can be laid out alike. */
-static int compare_hellos(const struct shmrt_hello *own, const struct shmrt_hello *peer,
-                          struct shmrt_error *error_out)
-{
-    if (shmrt_hello_is_foreign(peer) || strcmp(own->version, peer->version) != 0)
-        return shmrt_error_set(
-            error_out, -EPROTO,
-            "rank %d (pid %d) runs shmrt %s (protocol %u), rank %d (pid %d) runs shmrt %s "
-            "(protocol %u); install one version for all ranks",
-            own->rank, own->pid, own->version, own->head.protocol, peer->rank, peer->pid,
-            peer->version, peer->head.protocol);
-    if (strncmp(own->job, peer->job, SHMRT_JOB_BYTES) != 0)
-        return shmrt_error_set(
-            error_out, -EPROTO,
-            "the job keys %s and %.*s meet at one name; choose another SHMRT_JOB", own->job,
-            SHMRT_JOB_BYTES - 1, peer->job);
-    const char *same = "start all ranks with the same value";
-    int rc = compare_number("the number of ranks", same, (uint64_t)own->size, (uint64_t)peer->size,
-                            own, peer, error_out);
-    if (!rc && (own->absent || peer->absent))
-        return 0; /* there is nothing to be laid out, and all are going to hear why */
-    if (!rc)
-        rc = compare_number("SHMRT_SEGMENT", same, own->segment_bytes, peer->segment_bytes, own,
-                            peer, error_out);
-    if (!rc)
-        rc = compare_number("SHMRT_POOL", same, own->pool_bytes, peer->pool_bytes, own, peer,
-                            error_out);
-    if (!rc)
-        rc = compare_number("SHMRT_CHUNK", same, own->chunk_bytes, peer->chunk_bytes, own, peer,
-                            error_out);
-    if (!rc)
-        rc = compare_number("SHMRT_ONESHOT_MAX", same, own->oneshot_max_bytes,
-                            peer->oneshot_max_bytes, own, peer, error_out);
-    if (!rc && strncmp(own->groups, peer->groups, SHMRT_GROUPS_BYTES) != 0)
-        rc = shmrt_error_set(error_out, -EPROTO,
-                             "rank %d (pid %d) and rank %d (pid %d) differ in SHMRT_GROUPS: %s and "
-                             "%.*s; %s",
-                             own->rank, own->pid, peer->rank, peer->pid, own->groups,
-                             SHMRT_GROUPS_BYTES - 1, peer->groups, same);
-    if (!rc && peer->lanes == 0) /* nobody says so who means well */
-        rc = shmrt_error_set(error_out, -EPROTO, "rank %d (pid %d) says that it has no lanes",
-                             peer->rank, peer->pid);
-    return rc;
-}
-
 /* -EPIPE, -ECONNRESET: the peer is gone, which its socket tells too; -EPERM: it has not seen yet
  * whose connection this is, and takes no descriptors; anything else gets words. */
 static int send_hello(struct meet *m, int socket)
@@ -161,7 +104,7 @@ static int take_hello(struct meet *m, struct shmrt_link *link, struct shmrt_rece
     if (!has_pool && received->fds[2] >= 0) /* more than was announced */
         close(received->fds[2]);
     link->met = true;
-    return compare_hellos(m->mine, &link->hello, m->error_out);
+    return shmrt_hello_compare(m->mine, &link->hello, m->error_out);
 }
 
 static int descriptors_lost(struct meet *m)
