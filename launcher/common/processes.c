@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct processes {
@@ -117,4 +118,13 @@ ssize_t launch_descendants_signal(pid_t root, int number)
         }
     free(list);
     return count;
+}
+
+bool launch_process_reap(pid_t pid, int *status_out)
+{
+    pid_t reaped;
+    do
+        reaped = waitpid(pid, status_out, 0);
+    while (reaped < 0 && errno == EINTR);
+    return reaped == pid;
 }

@@ -32,4 +32,7 @@ struct launch_process *launch_processes_find(struct launch_process *list, size_t
  */
 ssize_t launch_descendants_signal(pid_t root, int number);
 
+/** Waits until the child @pid has ended, whatever signals come; false when there is none. */
+bool launch_process_reap(pid_t pid, int *status_out);
+
 #endif

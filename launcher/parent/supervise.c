@@ -525,7 +525,7 @@ static void conclude(struct supervisor *s)
             job->options->restarts);
     flush(s);
     if (!s->is_abandoned)
-        waitpid(s->keeper, NULL, 0);
+        launch_process_reap(s->keeper, NULL);
 }
 
 static int start(struct supervisor *s)

@@ -2,6 +2,7 @@
 /* plan.c - asks libshmrt for the machine and the plan, and says what a person should know of it. */
 #include "plan.h"
 
+#include "common/processes.h"
 #include "common/say.h"
 #include "instances.h"
 
@@ -52,7 +53,7 @@ static int try_xml(const char *path, struct shmrt_error *error_out)
         signal(SIGSEGV, SIG_DFL); /* a sanitizer's would make it an exit */
         _exit(shmrt_machine_from_xml(path, &machine, NULL) != 0);
     }
-    if (child < 0 || waitpid(child, &status, 0) != child || !WIFSIGNALED(status))
+    if (child < 0 || !launch_process_reap(child, &status) || !WIFSIGNALED(status))
         return 0;
     return launch_error(error_out, -EINVAL,
                         "%s is XML that crashes hwloc (signal %d); save the topology with `lstopo "

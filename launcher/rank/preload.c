@@ -9,6 +9,7 @@
  */
 #include "preload.h"
 
+#include "common/processes.h"
 #include "common/say.h"
 
 #include <errno.h>
@@ -16,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { ANSWER_BYTES = 64 * 1024, PATH_BYTES = 4096, REASON_BYTES = 160, PLACES_BYTES = 1024 };
@@ -68,8 +68,8 @@ static int trace(const char *library, char answer_out[ANSWER_BYTES])
         at += got > 0 ? (size_t)got : 0;
     close(ends[0]);
     answer_out[at] = '\0';
-    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    if (pid > 0)
+        launch_process_reap(pid, NULL);
     return rc;
 }
 

@@ -8,6 +8,7 @@
 #include "verify.h"
 
 #include "common/clock.h"
+#include "common/processes.h"
 #include "verify_watch.h"
 
 #include <errno.h>
@@ -20,7 +21,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -166,7 +166,7 @@ static void leave(struct launch_verify *verify)
 {
     close(verify->socket);
     verify->socket = -1;
-    waitpid(verify->pid, NULL, 0);
+    launch_process_reap(verify->pid, NULL);
 }
 
 int launch_verify_hear(struct launch_verify *verify, launch_verify_say say, void *context)

@@ -365,7 +365,8 @@ def test_a_stopped_keeper_still_ends_the_job(launcher):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_as_another_user(launcher):
-    code = "import os, time; print('ready', os.getuid(), flush=True); time.sleep(600)"
+    # A signal between Python's look for one and a long sleep would go unheard.
+    code = "import os, time; print('ready', os.getuid(), flush=True)\nwhile True: time.sleep(0.1)"
     try:
         process = launcher.start("-n", "2", "/usr/bin/python3", "-c", code, user=65534, group=65534, cwd="/")
     except PermissionError:
