@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long test-numa kills soak fuzz bench dist lint setup emulators clean distclean coverage inject
+.PHONY: help run test test-long test-numa kills soak fuzz inject coverage bench dist lint setup emulators clean distclean
 
 N    ?= 2
 ARGS ?=
@@ -33,8 +33,8 @@ test-numa: $(STAMPS)/python emulators ## only the tests of placement, in QEMU gu
 fuzz: $(STAMPS)/python ## each fuzzer for SECONDS (900), MAX at once (all CPUs); see tests/fuzz/fuzz.sh
 	@tests/fuzz/fuzz.sh all $(or $(SECONDS),900)
 
-kills: setup ## ranks and whole jobs killed at random: KILLS (2000) and JOBS (500) of them
-	@scripts/kills.sh $(or $(KILLS),2000) $(or $(JOBS),500)
+kills: setup ## ranks and whole jobs killed at random: KILLS (2000) and WHOLE_JOBS (500) of them
+	@scripts/kills.sh $(or $(KILLS),2000) $(or $(WHOLE_JOBS),500)
 
 soak: setup ## everything at random for SECONDS (1800), contents and memory watched
 	@scripts/soak.sh $(or $(SECONDS),1800)
@@ -45,12 +45,11 @@ bench: setup ## shmrt beside every other library that can be had; ARGS="--sizes 
 dist: $(STAMPS)/python ## wheel and sdist to hand out, in dist/
 	@scripts/dist.sh
 
-coverage: $(STAMPS)/python ## which lines of runtime and launcher the tests run, in build/coverage/lines.txt
+coverage: setup ## which lines of runtime and launcher the tests run, in build/coverage/lines.txt
 	@scripts/coverage.sh
 
 inject: $(STAMPS)/python ## each system call and allocation of library and launcher fails once (about half an hour)
-	@$(BIN)/cmake --preset dev --log-level=WARNING && $(BIN)/cmake --build --preset dev -j $$(nproc) --target inject_rank inject_faults shm-launch
-	@$(BIN)/ctest --preset dev -R "inject.(all|messages)" -V --no-tests=error
+	@scripts/inject.sh
 
 lint: $(STAMPS)/python ## clang-format, ruff, mypy, shellcheck
 	@scripts/lint.sh

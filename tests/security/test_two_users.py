@@ -219,7 +219,7 @@ def test_only_the_names_of_ranks_can_be_connected_to(job: dict[int, str]):
 
 
 def test_nothing_secret_is_in_environment_or_command_line(job: dict[int, str], programs: Path):
-    """All that the launcher adds is listed in docs/security.md, and knowing it gives nothing: test_other_user.c knows
+    """Knowing what the launcher adds gives nothing: test_other_user.c knows
     the job key."""
     given = {"PATH", "TMPDIR", "HOME", "SHMRT_TUNE", "SHMRT_TEST_MARKER"}
     for pid, words in job.items():
