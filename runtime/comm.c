@@ -31,7 +31,9 @@ const char *shmrt_comm_kernel(const struct shmrt_comm *comm)
 
 const struct shmrt_error *shmrt_comm_error(const struct shmrt_comm *comm)
 {
-    return &comm->error;
+    /* While one thread is in a call, who asks is one that was refused. */
+    bool is_busy = atomic_load_explicit(&comm->busy, memory_order_relaxed);
+    return is_busy && !shmrt_comm_is_forked(comm) ? &comm->refusal : &comm->error;
 }
 
 void shmrt_comm_abort(struct shmrt_comm *comm, const char *reason)
@@ -75,8 +77,13 @@ int shmrt_comm_refuse_entry(struct shmrt_comm *comm)
 {
     if (shmrt_comm_is_forked(comm)) /* while another thread of the parent was in a call */
         return shmrt_comm_check(comm);
-    return shmrt_error_set(
-        &comm->error, -EBUSY,
+    return comm->refusal.code;
+}
+
+void shmrt_comm_word_refusal(struct shmrt_comm *comm)
+{
+    (void)shmrt_error_set(
+        &comm->refusal, -EBUSY,
         "rank %d (pid %d) is in a call on this communicator already, in another thread or around "
         "this callback; let one thread at a time call, or make a communicator for each",
         comm->group.sync.rank, (int)getpid());
@@ -174,17 +181,21 @@ int shmrt_comm_run(struct shmrt_comm *comm, const struct shmrt_coll *coll)
 }
 
 /* Check, then run. */
-static int call(struct shmrt_comm *comm, const struct shmrt_args *args)
+int shmrt_comm_call(struct shmrt_comm *comm, const struct shmrt_args *args)
 {
     struct shmrt_coll coll;
+    int rc = shmrt_comm_check(comm);
+    if (rc == 0)
+        rc = shmrt_args_check(comm, args, &coll);
+    return rc ? rc : shmrt_comm_run(comm, &coll);
+}
+
+static int call(struct shmrt_comm *comm, const struct shmrt_args *args)
+{
     int rc = shmrt_comm_enter(comm);
     if (rc)
         return rc;
-    rc = shmrt_comm_check(comm);
-    if (rc == 0)
-        rc = shmrt_args_check(comm, args, &coll);
-    if (rc == 0)
-        rc = shmrt_comm_run(comm, &coll);
+    rc = shmrt_comm_call(comm, args);
     shmrt_comm_leave(comm);
     return rc;
 }

@@ -21,6 +21,7 @@ struct shmrt_comm {
     struct shmrt_pool *pools[SHMRT_MAX_RANKS];
     int listener; /* holds this rank's rendezvous name; -1: none */
     struct shmrt_error error;
+    struct shmrt_error refusal; /* constant: threads that are refused write nothing */
     struct shmrt_counters counters;
     struct shmrt_last_call last;
     struct shmrt_told told;            /* warnings of its creation */
@@ -95,6 +96,9 @@ void shmrt_groups_set(struct shmrt_comm *comm, const struct shmrt_hello *mine);
 /** Refuses every call on a communicator that can't be used (any more). */
 int shmrt_comm_check(struct shmrt_comm *comm) SHMRT_WARN_UNUSED;
 
+/** The words of a refusal, before anybody can be refused. */
+void shmrt_comm_word_refusal(struct shmrt_comm *comm);
+
 /** Why shmrt_comm_enter refuses. */
 int shmrt_comm_refuse_entry(struct shmrt_comm *comm) SHMRT_WARN_UNUSED;
 
@@ -118,6 +122,9 @@ static inline void shmrt_comm_leave(struct shmrt_comm *comm)
 {
     atomic_store_explicit(&comm->busy, false, memory_order_relaxed);
 }
+
+/** A call of the thread that has entered. */
+int shmrt_comm_call(struct shmrt_comm *comm, const struct shmrt_args *args) SHMRT_WARN_UNUSED;
 
 /** @args as a collective to run; or -EINVAL, -ENOTSUP with the reason in the communicator. */
 int shmrt_args_check(struct shmrt_comm *comm, const struct shmrt_args *args,

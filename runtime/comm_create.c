@@ -91,6 +91,10 @@ static void free_comm(struct shmrt_comm *comm, bool bye)
 {
     bool forked = comm->fork_guard && comm->fork_guard[0] == 0;
     int size = SHMRT_MAX_RANKS;
+    struct shmrt_error failure;
+    /* However it was found out: between calls, in a split, while measuring. */
+    if (!forked && comm->group.sync.size && shmrt_has_failed(&comm->group.sync, &failure))
+        shmrt_record_file_fail(&comm->file, &failure);
     /* A child only closes its copy: the name is its parent's. */
     if (forked && comm->listener >= 0)
         close(comm->listener);
@@ -144,6 +148,7 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
         free_comm(comm, false);
         return rc;
     }
+    shmrt_comm_word_refusal(comm);
     shmrt_notices_remember(&notices, &comm->told);
     *comm_out = comm;
     return 0;

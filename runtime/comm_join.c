@@ -115,13 +115,26 @@ static void add_waited(const struct shmrt_meeting *meeting, struct shmrt_error *
                  (double)(shmrt_now_ns() - meeting->start_ns) / 1e9);
 }
 
-/* Whether a rank has nothing to share, of which its verdict will tell. */
-static bool any_in_trouble(const struct shmrt_comm *comm, const struct shmrt_hello *mine)
+/* A rank that has nothing to share, of which its verdict will tell; or NULL. */
+static const struct shmrt_hello *find_in_trouble(const struct shmrt_comm *comm,
+                                                 const struct shmrt_hello *mine)
 {
     for (int r = 0; r < mine->size; r++)
         if (r != mine->rank && comm->links[r].hello.absent)
-            return true;
-    return false;
+            return &comm->links[r].hello;
+    return NULL;
+}
+
+/* All verdicts are good: then every rank has shown what it shares. */
+static int check_present(const struct shmrt_comm *comm, const struct shmrt_hello *mine,
+                         struct shmrt_error *error_out)
+{
+    const struct shmrt_hello *absent = find_in_trouble(comm, mine);
+    if (!absent)
+        return 0;
+    return shmrt_error_set(error_out, -EPROTO,
+                           "rank %d (pid %d) shares no memory, and says that it can go on",
+                           absent->rank, absent->pid);
 }
 
 /* All have met. */
@@ -129,7 +142,7 @@ static int use_meeting(struct shmrt_comm *comm, const struct shmrt_params *param
                        const struct shmrt_hello *mine, struct shmrt_error *error_out)
 {
     int rc = check_enabled(comm, mine, error_out);
-    if (rc || any_in_trouble(comm, mine))
+    if (rc || find_in_trouble(comm, mine))
         return rc;
     return shmrt_comm_attach(comm, params, mine, error_out);
 }
@@ -187,6 +200,8 @@ int shmrt_comm_join(struct shmrt_comm *comm, const struct shmrt_params *params,
     shmrt_file_close_fd(&own->file);
     outcome.code = rc;
     rc = shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
+    if (rc == 0)
+        rc = check_present(comm, &mine, error_out);
     if (rc)
         add_waited(&meeting, error_out);
     if (rc == 0)

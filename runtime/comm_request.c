@@ -61,6 +61,14 @@ void shmrt_requests_free(struct shmrt_comm *comm)
         free_request(comm->requests);
 }
 
+/* The wait that tests have noted, if there is one. */
+static void end_wait(struct shmrt_request *q)
+{
+    if (q->waiting_ns)
+        shmrt_wait_is_over(&q->comm->group.sync, 0);
+    q->waiting_ns = 0;
+}
+
 /* A rank alone has its result at once; else -EAGAIN until the peers have come. */
 static int step(struct shmrt_request *q)
 {
@@ -72,11 +80,9 @@ static int step(struct shmrt_request *q)
     struct shmrt_awaited before = *awaited(q);
     int rc = is_pair(q) ? shmrt_pair_step(&q->pair) : shmrt_work_step(&q->work);
     q->waiting = rc == -EAGAIN;
-    if (before.flag != awaited(q)->flag || before.value != awaited(q)->value) {
-        if (q->waiting_ns)
-            shmrt_wait_is_over(&comm->group.sync, 0);
-        q->waiting_ns = 0; /* it went on, and a new wait begins */
-    }
+    bool went_on = before.flag != awaited(q)->flag || before.value != awaited(q)->value;
+    if (rc == 0 || went_on)
+        end_wait(q); /* and a new one may begin */
     if (rc == -EAGAIN)
         return rc;
     /* The others are in this call and can't be told to leave it out. */
@@ -155,6 +161,8 @@ static int run_collectives(struct shmrt_request *until)
         if (q->done)
             continue;
         int rc = shmrt_work_run(&q->work);
+        if (rc == 0)
+            end_wait(q);
         q->done = true;
         if ((rc = shmrt_comm_finish(comm, &q->coll, &q->work, rc)) != 0)
             return rc;

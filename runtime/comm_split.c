@@ -114,24 +114,32 @@ static int draw(struct shmrt_comm *comm, uint64_t *out)
     return shmrt_comm_check(comm);
 }
 
-int shmrt_comm_split(struct shmrt_comm *comm, int color, int key, struct shmrt_comm **comm_out)
+static int split(struct shmrt_comm *comm, int color, int key, struct shmrt_comm **comm_out)
 {
     struct wish own = {.color = color, .key = key}, all[SHMRT_MAX_RANKS];
     int rc = shmrt_comm_check(comm);
     if (rc == 0 && comm->group.sync.rank == 0)
         rc = draw(comm, &own.draw);
+    if (rc == 0)
+        rc = shmrt_comm_call(comm, &(struct shmrt_args){.collective = SHMRT_ALLGATHER,
+                                                        .in = &own,
+                                                        .out = all,
+                                                        .count = sizeof own,
+                                                        .dtype = SHMRT_UINT8});
     if (rc)
         return rc;
-    rc = shmrt_allgather(comm, &own, all, sizeof own, SHMRT_UINT8);
-    if (rc)
-        return rc;
-    if (color >= 0) {
-        if ((rc = shmrt_comm_enter(comm)) != 0)
-            return rc;
-        rc = meet(comm, all, comm_out);
-        shmrt_comm_leave(comm);
-        return rc;
-    }
+    if (color >= 0)
+        return meet(comm, all, comm_out);
     *comm_out = NULL;
     return 0;
+}
+
+int shmrt_comm_split(struct shmrt_comm *comm, int color, int key, struct shmrt_comm **comm_out)
+{
+    int rc = shmrt_comm_enter(comm);
+    if (rc)
+        return rc;
+    rc = split(comm, color, key, comm_out);
+    shmrt_comm_leave(comm);
+    return rc;
 }

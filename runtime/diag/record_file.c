@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +22,31 @@ static int64_t realtime_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* The program may change its folder before the file is to be removed. */
+static int find_folder(const char *path, char *out, size_t bytes)
+{
+    out[0] = '\0';
+    if (path[0] == '/')
+        return 0;
+    if (!getcwd(out, bytes - 1))
+        return -errno;
+    strcat(out, "/");
+    return 0;
+}
+
 /* O_EXCL: neither another run's evidence nor what a link leads to is written over. */
 static int open_fresh(const char *path, uint32_t rank, char *name, size_t name_bytes)
 {
+    char folder[PATH_MAX];
+    int rc = find_folder(path, folder, sizeof folder);
+    snprintf(name, name_bytes, "%s", path); /* for words */
+    if (rc)
+        return rc;
     for (int i = 1; i <= MOST_TRIES; i++) {
         char number[16] = "";
         if (i > 1)
             snprintf(number, sizeof number, "-%d", i);
-        snprintf(name, name_bytes, "%s.rank%u.%d%s", path, rank, (int)getpid(), number);
+        snprintf(name, name_bytes, "%s%s.rank%u.%d%s", folder, path, rank, (int)getpid(), number);
         int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, MODE);
         if (fd >= 0 || errno != EEXIST)
             return fd >= 0 ? fd : -errno;
@@ -80,7 +98,7 @@ int shmrt_record_file_create(const char *path, int lanes, const struct shmrt_rec
                              struct shmrt_record_file *out, struct shmrt_error *error_out)
 {
     _Static_assert(sizeof(struct shmrt_record_file_head) <= SHMRT_PAGE_BYTES, "one page");
-    size_t name_bytes = strlen(path) + 64;
+    size_t name_bytes = PATH_MAX + strlen(path) + 64;
     struct shmrt_record_file file = {
         .bytes = SHMRT_PAGE_BYTES + sizeof(struct shmrt_records) +
                  (size_t)lanes * sizeof(struct shmrt_wait_note),

@@ -42,6 +42,11 @@ static void without_lanes(struct shmrt_hello *hello)
     hello->lanes = 0;
 }
 
+static void without_memory(struct shmrt_hello *hello)
+{
+    hello->absent = SHMRT_IN_TROUBLE;
+}
+
 static int make_memfd(const struct stranger *stranger, unsigned flags, size_t bytes)
 {
     int fd = memfd_create("stranger", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
@@ -52,7 +57,8 @@ static int make_memfd(const struct stranger *stranger, unsigned flags, size_t by
     return fd;
 }
 
-/* Rank 0: sends rank 1's own hello back, changed, with descriptors of its own. */
+/* Rank 0: sends rank 1's own hello back, changed, with descriptors of its own, and that all is
+ * well. */
 static void answer(const pid_t *pids, void *arg)
 {
     const struct stranger *stranger = arg;
@@ -77,6 +83,8 @@ static void answer(const pid_t *pids, void *arg)
     int fds[2] = {make_memfd(stranger, 0, SEGMENT), make_memfd(stranger, stranger->flags, POOL)};
     rc = shmrt_message_send(p.fd, &got.message.hello, sizeof got.message.hello, fds, 2);
     assert_int_equal(rc, 0);
+    struct shmrt_verdict verdict = {.head = shmrt_message_head_make(SHMRT_MESSAGE_VERDICT)};
+    (void)shmrt_message_send(p.fd, &verdict, sizeof verdict, NULL, 0);
     close(fds[0]);
     close(fds[1]);
     (void)poll(&p, 1, ANSWER_MS); /* the verdict */
@@ -103,6 +111,7 @@ static void strangers_are_refused(void **state)
     static const struct stranger strangers[] = {
         {"meet at one name; choose another SHMRT_JOB", SEALS, 0, of_another_job, NULL},
         {"says that it has no lanes", SEALS, 0, without_lanes, NULL},
+        {"shares no memory, and says that it can go on", SEALS, 0, without_memory, NULL},
         {"that is not sealed, or not of {bytes} bytes", 0, 0, NULL, NULL},
         {"has a header of another format or rank", SEALS, 0, NULL, NULL},
     };

@@ -195,6 +195,36 @@ static void files_stay_after_a_failure_only(void **state)
     }
 }
 
+/* Rank 0 aborts between two calls; nobody calls after that. */
+static int work_elsewhere(struct rank *rank)
+{
+    static const char *const settings[] = {"recorder=rec", NULL};
+    const struct job *job = rank->arg;
+    rank->settings = settings;
+    CHECK(chdir(job->path) == 0);
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm && chdir("/") == 0);
+    CHECK(shmrt_barrier(comm) == 0);
+    if (job->fails)
+        shmrt_comm_abort(comm, "enough");
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void relative_names_and_aborts(void **state)
+{
+    (void)state;
+    for (int fails = 0; fails < 2; fails++) {
+        struct job *job = make_job();
+        job->fails = fails;
+        struct ranks_run run = {
+            .kind = RANKS_PROCESSES, .size = RANKS, .body = work_elsewhere, .arg = job};
+        ranks_run_well(&run);
+        assert_int_equal(count_files(job, false), fails ? RANKS : 0);
+        forget_job(job);
+    }
+}
+
 /* A folder that is not there: a warning, and the job runs. */
 static void file_that_can_not_be_made_is_told(void **state)
 {
@@ -232,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_outlive_a_job_that_is_killed_whole),
         cmocka_unit_test(files_stay_after_a_failure_only),
+        cmocka_unit_test(relative_names_and_aborts),
         cmocka_unit_test(file_that_can_not_be_made_is_told),
         cmocka_unit_test(file_is_a_format),
     };

@@ -401,7 +401,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     is_ready = true;
     list_open(before);
     start(data + (size > 0), size - (size > 0), with & 1);
-    script.hello.absent = with >> 2 & 1;
+    script.hello.absent = with >> 2 & 3;
     struct shmrt_comm *comm = create(with, &rc, &error);
     must((rc == 0) == (comm != NULL));
     must(rc == 0 || (rc < 0 && error.code == rc && error.text[0]));
