@@ -171,9 +171,11 @@ void shmrt_who_describe(const struct shmrt_comm *comm, int rank, char *out, size
 /* Ranks of which the same is to be said stand together; those that are gone come first. */
 void shmrt_who_log(const struct shmrt_comm *comm)
 {
+    static const char more[] = "; ... (all of it: shmrt_comm_report)";
     const struct shmrt_sync *sync = &comm->group.sync;
     struct standing all[SHMRT_MAX_RANKS];
-    char where[SHMRT_MAX_RANKS][WHERE_BYTES], line[SHMRT_ERROR_TEXT_BYTES] = "", list[160];
+    /* As much as a line of the log takes, with what stands before it. */
+    char where[SHMRT_MAX_RANKS][WHERE_BYTES], line[SHMRT_ERROR_TEXT_BYTES - 64] = "", list[160];
     uint64_t told = 0;
     size_t at = 0;
     look_at_all(comm, all);
@@ -194,6 +196,8 @@ void shmrt_who_log(const struct shmrt_comm *comm)
                     (size_t)snprintf(line + at, sizeof line - at, "%srank%s %s: %s", at ? "; " : "",
                                      same & (same - 1) ? "s" : "", list, where[r]);
         }
+    if (at >= sizeof line)
+        memcpy(line + sizeof line - sizeof more, more, sizeof more);
     shmrt_log(&sync->logger, SHMRT_LOG_WARNING, "who was where, as rank %d saw it: %s", sync->rank,
               line);
 }

@@ -195,7 +195,7 @@ static void files_stay_after_a_failure_only(void **state)
     }
 }
 
-/* Rank 0 aborts between two calls; nobody calls after that. */
+/* Each rank aborts between two calls; nobody calls after that. */
 static int work_elsewhere(struct rank *rank)
 {
     static const char *const settings[] = {"recorder=rec", NULL};
