@@ -6,14 +6,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import uuid
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+from processes import eventually, marked
 from ranks import Outcome
 from recording import Call, recorded
 
 LIMIT_S = 60
+GONE_S = 30  # the last process that the launcher has started may end a moment after it
 
 # What shm-launch is asked to do, and whether strace follows into what it forks, up to their exec.
 LAUNCHES = {
@@ -24,16 +28,13 @@ LAUNCHES = {
 DROPPED = ("OMP_", "SHMRT_", "SHM_LAUNCH_", "LD_PRELOAD", "RANK", "WORLD_SIZE", "MASTER_", "SLURM_", "PMI")
 
 
-def relatives(marker: str) -> list[int]:
-    """Processes that have the marker in their environment."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker.encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            pass
-    return found
+def left_behind(marker: str, wait_s: float) -> dict[int, str]:
+    """Processes that have the marker in their environment; who is about to end has `wait_s` for it."""
+    try:
+        eventually(lambda: not marked(marker), "all processes end", wait_s)
+    except AssertionError:
+        pass
+    return marked(marker)
 
 
 class Launches:
@@ -63,9 +64,10 @@ class Launches:
                 code = process.returncode
             except subprocess.TimeoutExpired:
                 code = None
+            processes = left_behind(marker, 0 if code is None else GONE_S)
             left = [f"file {path.name}" for path in (Path(folder) / "tmp").iterdir()]
-            for pid in relatives(marker):
-                left.append(f"process {pid}")
+            for pid, words in processes.items():
+                left.append(f"process {pid}: {words}")
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
