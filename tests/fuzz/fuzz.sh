@@ -49,15 +49,16 @@ run() {
         "$here/learnt" "tests/fuzz/corpus/$name" "$here/seeds"
 }
 run_all() {
-    local name failed=0
+    local name pid failed=0 pids=()
     for name in "${all[@]}"; do
         while (($(jobs -rp | wc -l) >= ${MAX:-$(nproc)})); do
-            wait -n || failed=1
+            sleep 0.2
         done
         run "$name" >"$build/$name.log" 2>&1 &
+        pids+=("$!")
     done
-    while [[ -n $(jobs -rp) ]]; do
-        wait -n || failed=1
+    for pid in "${pids[@]}"; do # each by its id: `wait -n` loses the status of one that ends beside another
+        wait "$pid" || failed=1
     done
     for name in "${all[@]}"; do
         printf '%-12s %s\n' "$name" "$(grep -aE 'DONE|SUMMARY|ERROR: libFuzzer' "$build/$name.log" | tail -n 2 | tr '\n' ' ')"
