@@ -119,8 +119,14 @@ struct kills_verdict {
 /** Judges a job whose ranks have all ended; @statuses as waitpid() gave them, -1: it hung. */
 void kills_judge(const struct kills_job *job, const int *statuses, struct kills_verdict *out);
 
-/** The table of all. */
-void kills_summarize(const struct kills_verdict *verdicts, int n);
+/** Of a hundred. */
+struct kills_shares {
+    double within; /* errors that came within a second; 100 where there are none */
+    double slow;   /* ranks that were too slow to meet */
+};
+
+/** Prints the table of all. */
+struct kills_shares kills_summarize(const struct kills_verdict *verdicts, int n);
 
 /** Whether any outcome is none of the good ones. */
 bool kills_has_faults(const struct kills_verdict *verdict);

@@ -215,11 +215,12 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void print_times(const char *what, int64_t *ns, int n)
+/* Return: how many of a hundred came within a second. */
+static double print_times(const char *what, int64_t *ns, int n)
 {
     int within = 0;
     if (n == 0)
-        return;
+        return 100;
     qsort(ns, (size_t)n, sizeof *ns, compare);
     while (within < n && ns[within] <= 1000000000)
         within++;
@@ -228,9 +229,11 @@ static void print_times(const char *what, int64_t *ns, int n)
            what, (double)ns[n / 2] / 1e6, (double)ns[n * 9LL / 10] / 1e6,
            (double)ns[n * 99LL / 100] / 1e6, (double)ns[n * 999LL / 1000] / 1e6,
            (double)ns[n - 1] / 1e6, within, n, 100.0 * within / n);
+    return 100.0 * within / n;
 }
 
-static void print_all_times(const struct kills_verdict *verdicts, int n)
+/* What counts is from the kill, or from the call's beginning where that came later. */
+static double print_all_times(const struct kills_verdict *verdicts, int n)
 {
     size_t room = (size_t)n * KILLS_MOST_RANKS;
     int64_t *since = malloc(room * sizeof *since), *in_call = malloc(room * sizeof *in_call);
@@ -241,12 +244,14 @@ static void print_all_times(const struct kills_verdict *verdicts, int n)
             in_call[times++] = verdicts[i].in_call[t];
         }
     print_times("From the kill to the error", since, times);
-    print_times("The same, or from the call's beginning where that came later", in_call, times);
+    double within =
+        print_times("The same, or from the call's beginning where that came later", in_call, times);
     free(since);
     free(in_call);
+    return within;
 }
 
-void kills_summarize(const struct kills_verdict *verdicts, int n)
+struct kills_shares kills_summarize(const struct kills_verdict *verdicts, int n)
 {
     static struct row rows[KILLS_KINDS + SHMRT_COLLECTIVE_END];
     struct row sum = {.name = "all"};
@@ -276,12 +281,17 @@ void kills_summarize(const struct kills_verdict *verdicts, int n)
             print_row(&rows[i]);
     }
     print_row(&sum);
-    print_all_times(verdicts, n);
+    struct kills_shares shares = {.within = print_all_times(verdicts, n)};
     printf("Meetings of which some were told of the death, and others met the deadline: %d\n",
            told_apart);
+    int ranks = 0;
+    for (int o = 0; o < KILLS_OUTCOMES; o++)
+        ranks += sum.outcomes[o];
+    shares.slow = ranks ? 100.0 * sum.outcomes[KILLS_SLOW] / ranks : 0;
     if (sum.outcomes[KILLS_SLOW])
         printf("Ranks that were too slow to meet: %d\n", sum.outcomes[KILLS_SLOW]);
     for (int o = KILLS_GOOD_OUTCOMES; o < KILLS_OUTCOMES; o++)
         printf("%s%s: %d", o > KILLS_GOOD_OUTCOMES ? ", " : "", outcomes[o], sum.outcomes[o]);
     printf("\n");
+    return shares;
 }

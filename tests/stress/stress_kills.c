@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 struct run {
-    uint64_t kills, seed, fewest, most, at_once, deadline_s, stops;
+    uint64_t kills, seed, fewest, most, at_once, deadline_s, stops, within;
     struct kills_verdict *verdicts; /* shared, one a job */
 };
 
@@ -132,6 +132,19 @@ static bool is_sensible(const struct run *run)
            run->most <= KILLS_MOST_RANKS;
 }
 
+/* A run of which much was too slow to meet says little, and good errors that come late are not. */
+static bool is_enough(const struct run *run, struct kills_shares shares)
+{
+    enum { MOST_SLOW = 10 };
+    if (shares.slow > MOST_SLOW)
+        printf("FAULT: %.1f%% of the ranks were too slow to meet, more than %d%%\n", shares.slow,
+               MOST_SLOW);
+    if (shares.within < (double)run->within)
+        printf("FAULT: %.2f%% of the errors came within a second, less than %llu%%\n",
+               shares.within, (unsigned long long)run->within);
+    return shares.slow <= MOST_SLOW && shares.within >= (double)run->within;
+}
+
 int main(int argc, char **argv)
 {
     struct run run = {.kills = 60,
@@ -147,6 +160,7 @@ int main(int argc, char **argv)
         {"--most", &run.most, "ranks of a job, 8 at most"},
         {"--at-once", &run.at_once, "jobs side by side"},
         {"--stop", &run.stops, "1: with SIGSTOP, past the deadline of the others' calls"},
+        {"--within", &run.within, "of a hundred errors, how many have to come within a second"},
         {"--deadline", &run.deadline_s, "seconds after which a job hangs"},
         {NULL, NULL, NULL}};
     stress_parse(argc, argv, options);
@@ -159,10 +173,10 @@ int main(int argc, char **argv)
     run.verdicts = share(run.kills * sizeof *run.verdicts);
     int64_t start_ns = stress_now_ns();
     run_all(&run);
-    kills_summarize(run.verdicts, (int)run.kills);
+    struct kills_shares shares = kills_summarize(run.verdicts, (int)run.kills);
     int faults = 0;
     for (uint64_t i = 0; i < run.kills; i++)
         faults += !run.verdicts[i].done || kills_has_faults(&run.verdicts[i]);
     printf("%d jobs with faults; %.0f s\n", faults, (double)(stress_now_ns() - start_ns) / 1e9);
-    return faults ? 1 : 0;
+    return is_enough(&run, shares) && !faults ? 0 : 1;
 }
