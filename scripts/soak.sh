@@ -22,8 +22,8 @@ echo "==> In Python, 2 ranks, beside what follows: $log"
 python=$!
 trap 'kill -TERM "$python" 2>/dev/null' EXIT
 echo "==> In C, 4 ranks"
-"$build/tests/stress/stress_mixed" --seconds "$duration" --ranks 4 --seed "$seed"
-c_code=$?
+"$build/tests/stress/stress_mixed" --seconds "$duration" --ranks 4 --seed "$seed" | tee build/test-logs/soak-c.log
+c_code=${PIPESTATUS[0]}
 wait "$python"
 python_code=$?
 trap - EXIT
@@ -31,4 +31,10 @@ echo "==> In Python"
 tail -n 8 "$log"
 echo "soak: $duration s, seed $seed: C $([[ $c_code -eq 0 ]] && echo passed || echo FAILED)," \
     "Python $([[ $python_code -eq 0 ]] && echo passed || echo FAILED)"
-[[ $c_code -eq 0 && $python_code -eq 0 ]]
+# Half an hour has samples enough, where it did not hang about.
+judged=1
+if ((${duration%.*} >= 1800)) && grep -H '^memory: not judged' build/test-logs/soak-c.log "$log"; then
+    echo "soak: FAILED, for nobody judged the memory"
+    judged=0
+fi
+[[ $c_code -eq 0 && $python_code -eq 0 && $judged -eq 1 ]]

@@ -11,6 +11,7 @@ import gc
 import os
 import random
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -174,15 +175,20 @@ def is_flat(samples: list[dict[str, int]]) -> bool:
     return flat
 
 
-def remove(folder: str) -> None:
+def remove(folder: str, wait_s: float) -> None:
     """When the last rank has let go of the last store in it. Now and then a FileStore leaves its file behind."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + wait_s
     while os.listdir(folder) and time.monotonic() < until:
         time.sleep(0.01)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def stop(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, stop)  # of shm-launch, when another rank has failed: remove() still runs
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
@@ -191,21 +197,33 @@ def main() -> int:
     soak = Soak(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), args.seed)
     folder = f"{tempfile.gettempdir()}/shmrt-soak-{os.environ['MASTER_PORT']}"
     os.makedirs(folder, exist_ok=True)
+    if soak.rank == 0:
+        print(f"soak.py --seconds {args.seconds:g} --seed {args.seed}, {soak.size} ranks", flush=True)
+    wait_s = 0
+    try:
+        samples = live(soak, folder, args.seconds)
+        wait_s = 5
+    finally:
+        if soak.rank == 0:
+            remove(folder, wait_s)
+    return 0 if soak.rank or is_flat(samples) else 1
+
+
+def live(soak: Soak, folder: str, seconds: float) -> list[dict[str, int]]:
+    """One cycle after the other. What rank 0 has seen itself hold."""
     start = told = time.monotonic()
     samples: list[dict[str, int]] = []
     number, last = 0, False
     while not last:
-        last = one_cycle(soak, folder, number, time.monotonic() - start >= args.seconds)
+        last = one_cycle(soak, folder, number, time.monotonic() - start >= seconds)
         number += 1
-        if soak.rank == 0 and time.monotonic() - start >= len(samples) * args.seconds / 1000:
+        if soak.rank == 0 and time.monotonic() - start >= len(samples) * seconds / 1000:
             samples.append(sample())
         if soak.rank == 0 and (last or time.monotonic() - told > 10):
             told = time.monotonic()
             held = ", ".join(f"{key} {value}" for key, value in samples[-1].items())
             print(f"{told - start:4.0f} s: {number} groups, {soak.checked} results of rank 0 right; {held}", flush=True)
-    if soak.rank == 0:
-        remove(folder)
-    return 0 if soak.rank or is_flat(samples) else 1
+    return samples
 
 
 if __name__ == "__main__":
