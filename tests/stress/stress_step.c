@@ -206,8 +206,8 @@ static void judge(const struct job *job, int rank, int status, long stops, struc
     const struct outcome *o = &job->outcomes[rank];
     bool by_deadline = !o->met && strstr(o->error.text, "did not come") != NULL;
     bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0 && o->wrong == 0;
-    if (good && o->code == 0) /* only when the victim had done all of its part */
-        good = job->region == DESTROY || atomic_load(&job->outcomes[VICTIM].done);
+    if (good && o->code == 0) /* only when the victim had done all of its part: here never */
+        good = job->region != DESTROY && atomic_load(&job->outcomes[VICTIM].done);
     else if (good)
         good = (o->code == -ECONNABORTED || (by_deadline && o->code == -ETIMEDOUT)) &&
                names_victim(job, o->error.text) &&
