@@ -93,6 +93,7 @@ static pid_t start_group(struct run *run, int size)
     for (; rank.rank < size; rank.rank++) {
         pid_t pid = fork();
         if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL); /* Ctrl-C doesn't come to another group */
             setpgid(0, group);
             traces_enter(&run->place);
             silence(stderr);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -127,6 +128,8 @@ static void run_processes(struct ranks_run *run, const struct rank *model)
         pids[r] = fork();
         assert_true(pids[r] >= 0);
         if (pids[r] == 0) {
+            /* Who waits for the ranks is this very thread: without it nobody ends them. */
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
             struct rank rank = *model;
             rank.rank = r;
             int line = run->body(&rank);
