@@ -50,7 +50,7 @@ static int wait_in_a_chain(struct rank *rank, struct shmrt_comm *comm)
         atomic_store(&so_far->between, 1);
     else
         until(&so_far->between, 1);
-    CHECK(shmrt_comm_set_timeout(comm, rank->rank == FIRST_TO_GIVE_UP ? 2 : 60) == 0);
+    CHECK(shmrt_comm_set_timeout(comm, rank->rank == FIRST_TO_GIVE_UP ? 10 : 60) == 0);
     rc = shmrt_recv(comm, &x, 1, SHMRT_INT32, rank->rank == BETWEEN ? MISSING : BETWEEN);
     CHECK(rc == (rank->rank == FIRST_TO_GIVE_UP ? -ETIMEDOUT : -ECONNABORTED));
     CHECK(says(comm, "rank 2 (pid") && says(comm, "did not come"));

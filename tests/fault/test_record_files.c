@@ -94,7 +94,7 @@ static int call_with_file(struct rank *rank)
 static void kill_all(const pid_t *pids, void *arg)
 {
     struct job *job = arg;
-    while (atomic_load(&job->truth[0].done) == 0)
+    for (int ms = 0; ms < 60000 && atomic_load(&job->truth[0].done) == 0; ms++)
         ranks_nap_ms(1);
     ranks_nap_ms(2 + job->truth[0].seed % 37);
     for (int r = 0; r < RANKS; r++)
