@@ -7,11 +7,13 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -96,14 +98,63 @@ static void nobody_comes(void **state)
     run(1, come_alone, NULL);
 }
 
+/* How often rank 0 has looked round in a meeting, in memory that all share; from 1 on it listens.
+ */
+static atomic_int *share_rounds(void)
+{
+    atomic_int *rounds =
+        mmap(NULL, sizeof *rounds, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(rounds != MAP_FAILED);
+    return rounds;
+}
+
+static int count_round(void *rounds)
+{
+    atomic_fetch_add((atomic_int *)rounds, 1);
+    return 0;
+}
+
+struct leaver {
+    const atomic_int *rounds; /* of rank 0 */
+    int own, from;
+};
+
+/* After so many rounds of this rank, which connects, and then so many of rank 0, they have met. */
+static int leave_when_met(void *arg)
+{
+    enum { ENOUGH = 20 };
+    struct leaver *leaver = arg;
+    int rounds = atomic_load(leaver->rounds);
+    if (rounds && ++leaver->own <= ENOUGH)
+        leaver->from = rounds;
+    else if (rounds > leaver->from + ENOUGH)
+        raise(SIGKILL);
+    return 0;
+}
+
+static struct shmrt_comm *meet_with(const struct rank *rank, int (*look)(void *arg), void *arg,
+                                    struct shmrt_error *error)
+{
+    struct shmrt_comm *comm = NULL;
+    struct shmrt_params params = {.rank = rank->rank,
+                                  .size = rank->size,
+                                  .job = rank->job,
+                                  .settings = rank->settings,
+                                  .interrupt = look,
+                                  .interrupt_arg = arg};
+    return shmrt_comm_create(&params, &comm, error) == 0 ? comm : NULL;
+}
+
 /* Rank 2 never comes, so that the others still meet when rank 1 ends. */
 static int end_early(struct rank *rank)
 {
     struct shmrt_error error = {0};
+    struct leaver leaver = {.rounds = rank->arg};
     rank->size = 3;
     if (rank->rank == 1)
-        alarm(1);
-    CHECK(!rank_comm(rank, &error));
+        CHECK(!meet_with(rank, leave_when_met, &leaver, &error));
+    else
+        CHECK(!meet_with(rank, count_round, rank->arg, &error));
     CHECK_DOCUMENTED(&error, "died or gave up while the ranks were meeting");
     rank->size = 1;
     return meet_after_all(rank);
@@ -112,10 +163,12 @@ static int end_early(struct rank *rank)
 static void a_rank_that_ends(void **state)
 {
     (void)state;
-    struct ranks_run r = {.kind = RANKS_PROCESSES, .size = 2, .body = end_early};
+    atomic_int *rounds = share_rounds();
+    struct ranks_run r = {.kind = RANKS_PROCESSES, .size = 2, .body = end_early, .arg = rounds};
     ranks_run(&r);
+    munmap(rounds, sizeof *rounds);
     assert_int_equal(r.results[0], 0);
-    assert_int_not_equal(r.results[1], 0);
+    assert_int_equal(r.results[1], 128 + SIGKILL);
 }
 
 static int interrupt(void *arg)
@@ -148,9 +201,9 @@ static int take_the_same_rank(struct rank *rank)
     bool is_first = rank->rank == 0;
     rank->rank = 0;
     rank->settings = settings;
-    if (!is_first)
-        ranks_nap_ms(500);
-    CHECK(!rank_comm(rank, &error));
+    for (int ms = 0; !is_first && ms < 60000 && !atomic_load((atomic_int *)rank->arg); ms++)
+        ranks_nap_ms(1);
+    CHECK(!meet_with(rank, is_first ? count_round : NULL, rank->arg, &error));
     CHECK_DOCUMENTED(&error,
                      is_first ? "was also started as pid {pid}" : "is already taken by pid");
     return 0;
@@ -159,7 +212,9 @@ static int take_the_same_rank(struct rank *rank)
 static void a_taken_rank(void **state)
 {
     (void)state;
-    run(2, take_the_same_rank, NULL);
+    atomic_int *rounds = share_rounds();
+    run(2, take_the_same_rank, rounds);
+    munmap(rounds, sizeof *rounds);
 }
 
 int main(void)
