@@ -6,9 +6,12 @@ include(CheckCSourceCompiles)
 include(CheckPIESupported)
 check_pie_supported(LANGUAGES C)
 
-# Of the protection of control flow, each CPU knows its own, or none.
-foreach(flag -fstack-protector-strong -fstack-clash-protection -fcf-protection=full
-    -mbranch-protection=standard)
+# Of the protection of control flow, each CPU knows its own, or none. clang takes arm's for any CPU, and warns at each file.
+set(hardening_flags -fstack-protector-strong -fstack-clash-protection -fcf-protection=full)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)")
+  list(APPEND hardening_flags -mbranch-protection=standard)
+endif()
+foreach(flag IN LISTS hardening_flags)
   string(MAKE_C_IDENTIFIER "SHMRT_CC_HAS${flag}" has_flag)
   check_c_compiler_flag(${flag} ${has_flag})
   if(${has_flag})
