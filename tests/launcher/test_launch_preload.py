@@ -110,9 +110,9 @@ def test_names(launcher, build, word, file):
 
 @pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
 def test_libraries_of_an_environment_of_python(launcher, build, variable):
-    library = build(launcher.folder / "environment" / "lib" / "libiomp5.so")
+    library = build(launcher.folder / "environment" / "lib" / "libin-no-system.so")
     env = {"VIRTUAL_ENV": None, "CONDA_PREFIX": None} | {variable: str(library.parent.parent)}
-    assert shown(launcher, "--preload", "iomp5", env=env)[0] == str(library)
+    assert shown(launcher, "--preload", "in-no-system", env=env)[0] == str(library)
 
 
 def test_a_folder_for_the_ranks_alone(launcher, build):
