@@ -93,6 +93,42 @@ c_tests() {
         ctest --preset "$preset" -j "$tests_at_once" --no-tests=error "$@"
 }
 
+# OpenMP leaves a file in /dev/shm for each process that ended by _exit. Away with those of ours that have ended.
+# shellcheck disable=SC2329  # called by teams
+forget_openmp() {
+    local file pid
+    for file in /dev/shm/__KMP_REGISTERED_LIB_*; do
+        pid=${file#*_LIB_}
+        [[ ! -O $file || -d /proc/${pid%_*} ]] || rm -f "$file"
+    done
+}
+
+# Races between the lanes of a rank, which run on a team of OpenMP, and between ranks. gcc's OpenMP can't be seen
+# through; LLVM's can, with Archer. Only tests that set a number of lanes have teams here.
+# shellcheck disable=SC2329  # called through stage
+teams() {
+    local tests=(test_allreduce test_allreduce_norm test_collectives test_hierarchy test_requests test_zerocopy)
+    local probe=build/archer/probe code
+    scripts/setup-debian.sh requirements/long-debian.txt || true
+    mkdir -p build/archer
+    if ! echo 'int main(void) { return 0; }' | clang -fopenmp=libomp -fsanitize=thread -x c -o "$probe" - ; then
+        echo "teams of OpenMP: skipped, no clang with ThreadSanitizer and libomp (Debian packages: clang, libomp-dev)"
+        return 0
+    fi
+    cmake --preset archer -DCMAKE_MAKE_PROGRAM="$PWD/.venv/bin/ninja" --log-level=ERROR || return 1
+    if grep -q '^SHMRT_ARCHER:.*NOTFOUND' build/archer/CMakeCache.txt; then
+        echo "teams of OpenMP: skipped, libarcher.so is not where libomp.so is"
+        return 0
+    fi
+    # Of few ranks, since each has up to 4 threads, on as many cores as there are.
+    cmake --build --preset archer -j "$jobs" --target "${tests[@]}" &&
+        SHMRT_TEST_MOST_RANKS=${SHMRT_TEST_MOST_RANKS:-4} ctest --preset archer -j 2 --no-tests=error \
+            -R "^coll\.($(tr ' ' '|' <<<"${tests[*]}"))\$"
+    code=$?
+    forget_openmp
+    return "$code"
+}
+
 # Boots guests with several NUMA nodes, one after the other.
 # shellcheck disable=SC2329  # called through stage
 numa_guests() {
@@ -140,6 +176,7 @@ if [[ ${1:-} == long ]]; then
     stage "Python tests, long" python -m pytest tests -m long "${slowest[@]}"
     stage "C tests, address sanitizer, 8 ranks" c_tests asan -L coll -LE long
     stage "C tests, thread sanitizer, 8 ranks" c_tests tsan -L coll -LE long
+    stage "C tests, thread sanitizer, teams" teams
     stage "Protocol models" models
 elif [[ ${1:-} == numa ]]; then
     stage "NUMA guests" numa_guests
