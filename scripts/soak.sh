@@ -33,7 +33,7 @@ echo "soak: $duration s, seed $seed: C $([[ $c_code -eq 0 ]] && echo passed || e
     "Python $([[ $python_code -eq 0 ]] && echo passed || echo FAILED)"
 # Half an hour has samples enough, where it did not hang about.
 judged=1
-if ((${duration%.*} >= 1800)) && grep -H '^memory: not judged' build/test-logs/soak-c.log "$log"; then
+if ((${duration%.*} >= 1800)) && grep -H 'memory: not judged' build/test-logs/soak-c.log "$log"; then
     echo "soak: FAILED, for nobody judged the memory"
     judged=0
 fi
