@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "hello.h"
+#include "name_list.h"
 #include "rendezvous_name.h"
 
 #include <errno.h>
@@ -24,7 +25,12 @@ enum {
     FIRST_RETRY_NS = 200000,
     LAST_RETRY_NS = 10000000,
     BUSY_RETRY_NS = 1000000, /* where others crowd a rank's door */
-    THOROUGH_NS = 300000000, /* between two looks at the list of all names */
+    /* Looks at the list of all names: soon where strangers hold a rank's, else after a while, then
+     * ever more seldom, but so that one that comes late, to names that are held, meets in a second.
+     */
+    HELD_LOOK_NS = 10000000,
+    FIRST_LOOK_NS = 300000000,
+    LAST_LOOK_NS = 800000000,
 };
 
 /* The state of one call of shmrt_rendezvous_meet. */
@@ -39,7 +45,9 @@ struct meet {
     int pendings;
     int64_t retry_at_ns;
     int64_t retry_ns;
-    int64_t thorough_at_ns;
+    int64_t look_at_ns;
+    int64_t look_ns;
+    bool held;     /* strangers hold, or crowd, all names of a lower rank that are agreed on */
     bool agreeing; /* this rank's verdict is out: others may finish, use and leave */
     bool warned;
 };
@@ -188,16 +196,23 @@ static int refuse(struct meet *m, int rank, int code)
 }
 
 /* Return: 0, also where @rank is not there yet, or an error that ends the meeting. */
-static int call_rank(struct meet *m, int rank, bool thoroughly)
+static int call_rank(struct meet *m, int rank, const struct shmrt_name_list *list)
 {
     struct shmrt_link *link = &m->links[rank];
     int socket = link->socket;
     if (socket < 0)
-        socket = shmrt_name_connect(m->meeting->job, rank, thoroughly);
+        socket = shmrt_name_connect(m->meeting->job, rank, list);
     if (socket == -EAGAIN && m->retry_ns > BUSY_RETRY_NS)
         m->retry_ns = BUSY_RETRY_NS;
+    if ((socket == -EACCES || socket == -EAGAIN) && !m->held) {
+        m->held = true;
+        m->look_at_ns = 0;
+        m->look_ns = HELD_LOOK_NS;
+    }
     if (socket < 0)
-        return socket == -ECONNREFUSED || socket == -EAGAIN ? 0 : refuse(m, rank, socket);
+        return socket == -ECONNREFUSED || socket == -EACCES || socket == -EAGAIN
+                   ? 0
+                   : refuse(m, rank, socket);
     int rc = send_hello(m, socket);
     if (rc == -EPERM && link->socket < 0) /* it is going to let us in at once */
         m->retry_ns = FIRST_RETRY_NS;
@@ -214,13 +229,19 @@ static int call_rank(struct meet *m, int rank, bool thoroughly)
 /* Connects to the lower ranks that are not connected yet, and sends hellos that are still due. */
 static int call_lower_ranks(struct meet *m, int64_t now_ns)
 {
-    bool thoroughly = now_ns >= m->thorough_at_ns;
+    struct shmrt_name_list list;
+    bool looks = false;
     int rc = 0;
-    if (thoroughly)
-        m->thorough_at_ns = now_ns + THOROUGH_NS;
-    for (int r = 0; r < m->meeting->rank && rc == 0; r++)
+    for (int r = 0; r < m->meeting->rank && rc == 0; r++) {
+        if (m->links[r].socket < 0 && !looks && now_ns >= m->look_at_ns) {
+            looks = true; /* once for all ranks */
+            shmrt_name_look(m->meeting->job, &list);
+            m->look_at_ns = shmrt_now_ns() + m->look_ns;
+            m->look_ns = m->look_ns * 2 < LAST_LOOK_NS ? m->look_ns * 2 : LAST_LOOK_NS;
+        }
         if (m->links[r].socket < 0 || !m->links[r].greeted)
-            rc = call_rank(m, r, thoroughly);
+            rc = call_rank(m, r, looks ? &list : NULL);
+    }
     return rc;
 }
 
@@ -366,7 +387,9 @@ static int meet_all(struct meet *m)
 /* The rank that was first may meet ranks of our job: it has to give up as well. */
 static void warn_twin(struct meet *m)
 {
-    int socket = shmrt_name_connect(m->meeting->job, m->meeting->rank, true);
+    struct shmrt_name_list list;
+    shmrt_name_look(m->meeting->job, &list);
+    int socket = shmrt_name_connect(m->meeting->job, m->meeting->rank, &list);
     if (socket < 0)
         return;
     shmrt_message_send(socket, m->mine, sizeof *m->mine, NULL, 0);
@@ -388,7 +411,8 @@ int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmr
                      .error_out = error_out,
                      .send_fds = {memfd, poolfd, mine->absent ? -1 : open_own_pidfd()},
                      .retry_ns = FIRST_RETRY_NS,
-                     .thorough_at_ns = shmrt_now_ns() + THOROUGH_NS};
+                     .look_at_ns = shmrt_now_ns() + FIRST_LOOK_NS,
+                     .look_ns = FIRST_LOOK_NS};
     for (int r = 0; r < meeting->size; r++)
         links_out[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .poolfd = -1, .pidfd = -1};
     m.listener = meeting->size > 1 ? listen_as(meeting, error_out) : -1;

@@ -141,25 +141,27 @@ static void format_stem(const char *job, int rank, char out[SHMRT_NAME_BYTES])
              hash_of(job), rank);
 }
 
-/* At the names that begin as this rank's do and are not agreed on; most of them may be strangers'.
- */
-static int connect_listed(const char *job, int rank, struct ucred *peer_out)
+/* At the names of this rank that are not agreed on. */
+static int connect_listed(const char *job, int rank, const struct shmrt_name_list *list,
+                          struct ucred *peer_out)
 {
     char stem[SHMRT_NAME_BYTES];
-    struct shmrt_name_list list;
     int fd = -ECONNREFUSED;
     format_stem(job, rank, stem);
-    if (!shmrt_name_list_open(&list, stem))
-        return fd;
-    char name[SHMRT_NAME_BYTES];
-    while (fd < 0 && shmrt_name_list_next(&list, name))
-        if (strlen(name) > strlen(stem) + 1) /* the others are single digits */
-            fd = connect_name(name, peer_out);
-    shmrt_name_list_close(&list);
+    for (int i = 0; i < list->n && fd < 0; i++)
+        if (strncmp(list->names[i], stem, strlen(stem)) == 0)
+            fd = connect_name(list->names[i], peer_out);
     return fd < 0 ? -ECONNREFUSED : fd;
 }
 
-int shmrt_name_connect(const char *job, int rank, bool thoroughly)
+void shmrt_name_look(const char *job, struct shmrt_name_list *list_out)
+{
+    char stem[SHMRT_NAME_BYTES];
+    snprintf(stem, sizeof stem, "shmrt/%u/%016" PRIx64 "/", (unsigned)geteuid(), hash_of(job));
+    shmrt_name_list_read(list_out, stem);
+}
+
+int shmrt_name_connect(const char *job, int rank, const struct shmrt_name_list *list)
 {
     struct ucred peer;
     bool is_full = false;
@@ -172,8 +174,10 @@ int shmrt_name_connect(const char *job, int rank, bool thoroughly)
         is_full = is_full || fd == -EAGAIN;
         strangers += fd != -ECONNREFUSED;
     }
-    int fd = thoroughly || strangers == SUFFIXES ? connect_listed(job, rank, &peer) : -ECONNREFUSED;
-    return fd < 0 && is_full ? -EAGAIN : fd;
+    int fd = list ? connect_listed(job, rank, list, &peer) : -ECONNREFUSED;
+    if (fd >= 0)
+        return fd;
+    return is_full ? -EAGAIN : strangers == SUFFIXES ? -EACCES : -ECONNREFUSED;
 }
 
 static int bind_name(const char *name)
@@ -291,7 +295,9 @@ int shmrt_name_listen(const char *job, int rank, const struct shmrt_logger *logg
             squatter = holder;
     }
     if (fd == -EADDRINUSE) {
-        int twin = connect_listed(job, rank, &holder);
+        struct shmrt_name_list list;
+        shmrt_name_look(job, &list);
+        int twin = connect_listed(job, rank, &list, &holder);
         if (twin >= 0) {
             close(twin);
             return already_taken(job, rank, holder.pid, error_out);

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 
+struct shmrt_name_list;
 enum { SHMRT_NAME_BYTES = 107 };
 
 /** The name, without the zero byte in front that makes it abstract; returns as snprintf does. */
@@ -33,13 +34,18 @@ int shmrt_name_listen(const char *job, int rank, const struct shmrt_logger *logg
 /** Let go of the name, also where a forked child still holds a copy of @listener. -1 is ignored. */
 void shmrt_name_close(int listener);
 
+/** The names of all ranks of @job that are not agreed on: a look at all sockets of the machine. */
+void shmrt_name_look(const char *job, struct shmrt_name_list *list_out);
+
 /**
  * shmrt_name_connect - a connection to @rank of this user
- * @thoroughly: also at a name that is not agreed on; reads the list of all names on the machine
+ * @list: of shmrt_name_look(), to try too, or NULL
  *
- * Return: a socket, -ECONNREFUSED (not there yet), -EAGAIN (more wait there than fit), other errno.
+ * Return: a socket, -ECONNREFUSED (not there yet), -EACCES (and others hold all names that are
+ * agreed on), -EAGAIN (more wait there than fit), other errno.
  */
-int shmrt_name_connect(const char *job, int rank, bool thoroughly) SHMRT_WARN_UNUSED;
+int shmrt_name_connect(const char *job, int rank,
+                       const struct shmrt_name_list *list) SHMRT_WARN_UNUSED;
 
 /**
  * The next connection of this user; other users' are closed, so many at once. -EAGAIN: none is

@@ -50,7 +50,7 @@ static int connect_when_there(const char *key, int rank)
 {
     int fd = -1;
     for (int i = 0; fd < 0 && i < WAIT_MS; i++) {
-        fd = shmrt_name_connect(key, rank, false);
+        fd = shmrt_name_connect(key, rank, NULL);
         if (fd < 0)
             ranks_nap_ms(1);
     }

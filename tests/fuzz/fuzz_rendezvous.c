@@ -200,7 +200,7 @@ static void do_one(unsigned what)
     int fd;
     switch (what) {
     case 1:
-        add_connection(shmrt_name_connect(script.hello.job, script.rank, false));
+        add_connection(shmrt_name_connect(script.hello.job, script.rank, NULL));
         break;
     case 2:
         send_hello(choose_connection());

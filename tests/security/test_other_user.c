@@ -102,7 +102,31 @@ static void a_crowd_at_the_door_delays_by_less_than_a_second(void **state)
 struct names {
     int suffixes;
     bool listens;
+    int more; /* listeners at names that look like those which a rank takes then */
+    int *knocks;
 };
+
+/* Counts who connects there, and lets nobody wait in vain. */
+static void listen_at_more(const char *job, const struct names *names)
+{
+    static struct pollfd doors[CROWD];
+    char stem[NAME_BYTES], name[NAME_BYTES + 20];
+    name_of(job, 0, 0, stem);
+    *strrchr(stem, '/') = '\0';
+    for (int i = 0; i < names->more; i++) {
+        snprintf(name, sizeof name, "%s/%016x", stem, 0x9e3779b9u * (unsigned)i);
+        doors[i] = (struct pollfd){.fd = take_name(name, true), .events = POLLIN};
+        if (doors[i].fd < 0)
+            return;
+    }
+    ready();
+    for (;;) {
+        poll(doors, (nfds_t)names->more, -1);
+        for (int i = 0; i < names->more; i++)
+            if (doors[i].revents && close(accept(doors[i].fd, NULL, NULL)) == 0)
+                ++*names->knocks;
+    }
+}
 
 static void squat(const char *job, void *arg)
 {
@@ -114,6 +138,8 @@ static void squat(const char *job, void *arg)
             if (take_name(name, names->listens) < 0)
                 return;
         }
+    if (names->more)
+        listen_at_more(job, names);
     ready();
     for (;;)
         pause();
@@ -159,9 +185,22 @@ static void a_squatter_is_named_and_passed_by(void **state)
     (void)state;
     if (!users_are_there())
         skip();
-    meet_beside((struct names){1, true});
-    meet_beside((struct names){SUFFIXES, true});
-    meet_beside((struct names){SUFFIXES, false});
+    meet_beside((struct names){1, true, 0, NULL});
+    meet_beside((struct names){SUFFIXES, true, 0, NULL});
+    meet_beside((struct names){SUFFIXES, false, 0, NULL});
+}
+
+/* There may be a hundred thousand: trying them takes a rank away from all else. */
+static void listeners_at_names_like_ours_are_not_tried(void **state)
+{
+    (void)state;
+    if (!users_are_there())
+        skip();
+    int *knocks = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(knocks != MAP_FAILED);
+    meet_beside((struct names){SUFFIXES, true, CROWD, knocks});
+    assert_int_equal(*knocks, 0); /* the kernel tells whose they are, as for the warning */
+    munmap(knocks, 4096);
 }
 
 /* As a rank that is missing would say it, but for who says it. */
@@ -354,6 +393,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crowd_at_the_door_delays_by_less_than_a_second),
         cmocka_unit_test(a_squatter_is_named_and_passed_by),
+        cmocka_unit_test(listeners_at_names_like_ours_are_not_tried),
         cmocka_unit_test(what_he_sends_is_not_taken),
         cmocka_unit_test(a_descriptor_that_is_slow_to_close_delays_nobody),
         cmocka_unit_test(he_gets_no_word),
