@@ -45,6 +45,7 @@ struct meet {
     int pendings;
     int64_t retry_at_ns;
     int64_t retry_ns;
+    int64_t accept_at_ns; /* the listener is left alone until then */
     int64_t look_at_ns;
     int64_t look_ns;
     bool held;     /* strangers hold, or crowd, all names of a lower rank that are agreed on */
@@ -125,7 +126,8 @@ static int descriptors_lost(struct meet *m)
 
 static void drop_pending(struct meet *m, int i)
 {
-    m->pending[i] = m->pending[--m->pendings];
+    memmove(m->pending + i, m->pending + i + 1,
+            (size_t)(--m->pendings - i) * sizeof *m->pending); /* the first stays the oldest */
 }
 
 static int claimed_twice(struct meet *m, const struct shmrt_hello *hello)
@@ -181,12 +183,26 @@ static int greet_pending(struct meet *m, int i)
                            strerror(-rc));
 }
 
+/* Who has said nothing for longest makes place for the next, and may come again. */
+static void add_pending(struct meet *m, int socket)
+{
+    if (m->pendings == MAX_PENDING) {
+        close(m->pending[0]);
+        drop_pending(m, 0);
+    }
+    m->pending[m->pendings++] = socket;
+}
+
 static int accept_all(struct meet *m)
 {
     int socket = 0;
-    while (m->pendings < MAX_PENDING && (socket = shmrt_name_accept(m->listener)) >= 0)
-        m->pending[m->pendings++] = socket;
-    return socket == -EMFILE || socket == -ENFILE ? descriptors_lost(m) : 0;
+    for (int i = 0; i < MAX_PENDING && (socket = shmrt_name_accept(m->listener)) >= 0; i++)
+        add_pending(m, socket);
+    if (socket == -EMFILE || socket == -ENFILE)
+        return descriptors_lost(m);
+    if (socket < 0 && socket != -EAGAIN) /* whoever is at the door is still there then */
+        m->accept_at_ns = shmrt_now_ns() + LAST_RETRY_NS;
+    return 0;
 }
 
 static int refuse(struct meet *m, int rank, int code)
@@ -343,7 +359,8 @@ static int poll_once(struct meet *m, int64_t wait_ns)
     struct pollfd fds[1 + MAX_PENDING + SHMRT_MAX_RANKS];
     int rank_of[SHMRT_MAX_RANKS];
     int pendings = m->pendings, n = 0, rc = 0;
-    fds[n++] = (struct pollfd){.fd = m->listener, .events = POLLIN};
+    bool listens = shmrt_now_ns() >= m->accept_at_ns;
+    fds[n++] = (struct pollfd){.fd = listens ? m->listener : -1, .events = POLLIN};
     for (int i = 0; i < pendings; i++)
         fds[n++] = (struct pollfd){.fd = m->pending[i], .events = POLLIN};
     int first_link = n;
@@ -358,11 +375,11 @@ static int poll_once(struct meet *m, int64_t wait_ns)
     for (int i = first_link; i < n && rc == 0; i++)
         if (fds[i].revents)
             rc = read_link(m, rank_of[i - first_link]);
-    /* Backwards: a greeted connection leaves its place to the last one. */
+    /* Backwards: those behind a connection that is taken out move up. */
     for (int i = pendings - 1; i >= 0 && rc == 0; i--)
         if (fds[1 + i].revents)
             rc = greet_pending(m, i);
-    if (rc == 0 && m->listener >= 0 && fds[0].revents)
+    if (rc == 0 && fds[0].revents)
         rc = accept_all(m);
     return rc;
 }

@@ -322,7 +322,7 @@ void shmrt_name_close(int listener)
 
 int shmrt_name_accept(int listener)
 {
-    for (int strangers = 0; strangers < STRANGERS_AT_ONCE;) {
+    for (int i = 0; i < STRANGERS_AT_ONCE; i++) {
         struct ucred peer;
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
@@ -332,7 +332,6 @@ int shmrt_name_accept(int listener)
         if (is_same_user(fd, &peer) && let_descriptors_in(fd, true) == 0)
             return fd; /* another one, closed, comes again */
         close(fd);
-        strangers++;
     }
     return -EAGAIN;
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -279,6 +280,26 @@ static void without_more_pages(void **state)
     ranks_run_well(&run);
 }
 
+/* Somebody stands at the door and can't be let in: no reason to look without a pause. */
+static int wait_without_accept(struct rank *rank)
+{
+    struct shmrt_error error;
+    CHECK(rank->rank > 0 || deny(SYS_accept4, ENOBUFS));
+    CHECK(!rank_comm(rank, &error));
+    CHECK(rank->rank > 0 || error.code == -ETIMEDOUT);
+    CHECK((double)clock() / CLOCKS_PER_SEC < 0.5);
+    return 0;
+}
+
+static void without_accept(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"rendezvous_timeout=2", NULL};
+    struct ranks_run run = {
+        .kind = RANKS_PROCESSES, .size = 2, .body = wait_without_accept, .settings = settings};
+    ranks_run_well(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +314,7 @@ int main(void)
         cmocka_unit_test(needed_calls_are_named),
         cmocka_unit_test(without_more_pages),
         cmocka_unit_test(trouble_of_one_is_told_to_all),
+        cmocka_unit_test(without_accept),
     };
     return cmocka_run_group_tests_name("denied", tests, NULL, NULL);
 }

@@ -213,7 +213,7 @@ static void meeting_can_be_interrupted(void **state)
     assert_int_equal(shmrt_comm_create(&params, &comm, &error), -ECANCELED);
 }
 
-enum { NAME_BYTES = 108 };
+enum { NAME_BYTES = 108, SILENT = 300 };
 
 /* The first name of rank 0. */
 static void name_of(const char *job, char out[NAME_BYTES])
@@ -251,6 +251,8 @@ static void disturb(const pid_t *pids, void *arg)
     }
     assert_true(probe >= 0);
     close(probe);
+    for (int i = 0; i < SILENT; i++) /* kept open, more than a rank keeps */
+        assert_true(open_to_name(name, false) >= 0);
     for (size_t i = 0; i < sizeof rubbish; i++)
         rubbish[i] = (char)(i * 37);
     for (size_t i = 0; i < 60; i++) {
