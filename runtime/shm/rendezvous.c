@@ -79,14 +79,20 @@ static void list_missing(const struct meet *m, bool judged, char *out, size_t by
     }
 }
 
+static int cannot_send(struct meet *m, int code)
+{
+    return shmrt_error_set(m->error_out, code, "sending a segment to another rank failed: %s",
+                           strerror(-code));
+}
+
 /* -EPIPE, -ECONNRESET: the peer is gone, which its socket tells too; -EPERM: it has not seen yet
- * whose connection this is, and takes no descriptors; anything else gets words. */
+ * whose connection this is, and takes no descriptors; -ETOOMANYREFS: this user has too many on
+ * their way, to processes that have not run yet; anything else gets words. */
 static int send_hello(struct meet *m, int socket)
 {
     int rc = shmrt_message_send(socket, m->mine, sizeof *m->mine, m->send_fds, SHMRT_MESSAGE_FDS);
-    if (rc && rc != -EPIPE && rc != -ECONNRESET && rc != -EPERM)
-        shmrt_error_set(m->error_out, rc, "sending a segment to another rank failed: %s",
-                        strerror(-rc));
+    if (rc && rc != -EPIPE && rc != -ECONNRESET && rc != -EPERM && rc != -ETOOMANYREFS)
+        cannot_send(m, rc);
     return rc == -ECONNRESET ? -EPIPE : rc;
 }
 
@@ -98,11 +104,21 @@ static bool is_hello(const struct shmrt_received *received)
            (received->fds[0] >= 0 || hello->absent || shmrt_hello_is_foreign(hello));
 }
 
+/* Our hello to a rank that has said its own, so has let us in, and has to hear why we give up. */
+static int answer(struct meet *m, int rank, struct shmrt_link *link)
+{
+    int rc = send_hello(m, link->socket);
+    link->greeted = rc != -ETOOMANYREFS; /* else it comes later */
+    if (rc == -EPERM)
+        return shmrt_error_set(m->error_out, rc, "sending a segment to rank %d failed: %s", rank,
+                               strerror(-rc));
+    return rc == -EPIPE || rc == -ETOOMANYREFS ? 0 : rc;
+}
+
 /* Takes over the descriptors of a good hello. */
 static int take_hello(struct meet *m, struct shmrt_link *link, struct shmrt_received *received)
 {
-    if (!link->greeted) /* whoever says hello has let us in; it has to hear why we give up */
-        link->greeted = send_hello(m, link->socket) == 0;
+    int rc = link->greeted ? 0 : answer(m, received->message.hello.rank, link);
     link->hello = received->message.hello;
     link->hello.version[sizeof link->hello.version - 1] = '\0';
     link->hello.job[SHMRT_JOB_BYTES - 1] = '\0';
@@ -113,7 +129,8 @@ static int take_hello(struct meet *m, struct shmrt_link *link, struct shmrt_rece
     if (!has_pool && received->fds[2] >= 0) /* more than was announced */
         close(received->fds[2]);
     link->met = true;
-    return shmrt_hello_compare(m->mine, &link->hello, m->error_out);
+    int differs = shmrt_hello_compare(m->mine, &link->hello, m->error_out);
+    return differs ? differs : rc;
 }
 
 static int descriptors_lost(struct meet *m)
@@ -164,23 +181,15 @@ static int greet_pending(struct meet *m, int i)
         close(socket);
         return is_twin ? claimed_twice(m, hello) : 0;
     }
-    rc = send_hello(m, socket); /* also to one that does not fit, so that it can say why, too */
-    if (hello->rank >= m->meeting->size) {
-        /* take_hello fills the rest */
-        struct shmrt_link stranger = {.socket = socket, .greeted = true};
+    if (hello->rank >= m->meeting->size) { /* it hears our hello, so that it can say why, too */
+        struct shmrt_link stranger = {.socket = socket};
         rc = take_hello(m, &stranger, &received);
         shmrt_links_close(&stranger, 1, false);
         return rc;
     }
     struct shmrt_link *link = &m->links[hello->rank];
     link->socket = socket;
-    link->greeted = true;
-    int differs = take_hello(m, link, &received);
-    if (differs || rc != -EPERM)
-        return differs ? differs : rc == -EPIPE ? 0 : rc;
-    /* That one knows already who this is. */
-    return shmrt_error_set(m->error_out, rc, "sending a segment to rank %d failed: %s", hello->rank,
-                           strerror(-rc));
+    return take_hello(m, link, &received);
 }
 
 /* Who has said nothing for longest makes place for the next, and may come again. */
@@ -232,7 +241,7 @@ static int call_rank(struct meet *m, int rank, const struct shmrt_name_list *lis
     int rc = send_hello(m, socket);
     if (rc == -EPERM && link->socket < 0) /* it is going to let us in at once */
         m->retry_ns = FIRST_RETRY_NS;
-    if (rc == 0 || rc == -EPERM) {
+    if (rc == 0 || rc == -EPERM || rc == -ETOOMANYREFS) {
         link->socket = socket;
         link->greeted = rc == 0;
         return 0;
@@ -243,7 +252,7 @@ static int call_rank(struct meet *m, int rank, const struct shmrt_name_list *lis
 }
 
 /* Connects to the lower ranks that are not connected yet, and sends hellos that are still due. */
-static int call_lower_ranks(struct meet *m, int64_t now_ns)
+static int call_ranks(struct meet *m, int64_t now_ns)
 {
     struct shmrt_name_list list;
     bool looks = false;
@@ -255,9 +264,12 @@ static int call_lower_ranks(struct meet *m, int64_t now_ns)
             m->look_at_ns = shmrt_now_ns() + m->look_ns;
             m->look_ns = m->look_ns * 2 < LAST_LOOK_NS ? m->look_ns * 2 : LAST_LOOK_NS;
         }
-        if (m->links[r].socket < 0 || !m->links[r].greeted)
+        if (m->links[r].socket < 0 || (!m->links[r].greeted && !m->links[r].met))
             rc = call_rank(m, r, looks ? &list : NULL);
     }
+    for (int r = 0; r < m->meeting->size && rc == 0; r++)
+        if (m->links[r].met && !m->links[r].greeted)
+            rc = answer(m, r, &m->links[r]);
     return rc;
 }
 
@@ -327,6 +339,15 @@ static bool any_missing(const struct meet *m, bool judged)
     return false;
 }
 
+/* Whether a rank that has said its hello is still to have ours. */
+static bool any_unanswered(const struct meet *m)
+{
+    for (int r = 0; r < m->meeting->size; r++)
+        if (m->links[r].met && !m->links[r].greeted)
+            return true;
+    return false;
+}
+
 /* Deadline, warning and Ctrl-C of a round of the loop; judged: which ranks count as missing. */
 static int check_clock(struct meet *m, bool judged)
 {
@@ -343,8 +364,11 @@ static int check_clock(struct meet *m, bool judged)
                   m->meeting->rank, missing, m->meeting->size, (double)waited_ns / 1e9,
                   m->meeting->job);
     }
-    if (waited_ns <= m->meeting->timeout_ns || !any_missing(m, judged))
+    bool waits = any_missing(m, judged);
+    if (waited_ns <= m->meeting->timeout_ns || !(waits || any_unanswered(m)))
         return 0; /* the last one may have come late, but it has */
+    if (!waits)
+        return cannot_send(m, -ETOOMANYREFS);
     list_missing(m, judged, missing, sizeof missing);
     return shmrt_error_set(
         m->error_out, -ETIMEDOUT,
@@ -387,10 +411,10 @@ static int poll_once(struct meet *m, int64_t wait_ns)
 static int meet_all(struct meet *m)
 {
     int rc = 0;
-    while (rc == 0 && any_missing(m, false)) {
+    while (rc == 0 && (any_missing(m, false) || any_unanswered(m))) {
         int64_t now_ns = shmrt_now_ns();
         if (now_ns >= m->retry_at_ns) {
-            if ((rc = call_lower_ranks(m, now_ns)) != 0)
+            if ((rc = call_ranks(m, now_ns)) != 0)
                 break;
             m->retry_at_ns = now_ns + m->retry_ns;
             m->retry_ns = m->retry_ns * 2 < LAST_RETRY_NS ? m->retry_ns * 2 : LAST_RETRY_NS;

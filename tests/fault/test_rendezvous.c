@@ -328,6 +328,76 @@ static void name_held_by_another_user_is_passed_by(void **state)
     close(ready[1]);
 }
 
+/* Descriptors that are on their way count against RLIMIT_NOFILE, for all of a user's processes. */
+static int send_many(int socket, int n)
+{
+    int fds[200];
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof fds)];
+    } control = {0};
+    char byte = 0;
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = CMSG_SPACE((size_t)n * sizeof *fds)};
+    control.head = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+                                    .cmsg_type = SCM_RIGHTS,
+                                    .cmsg_len = CMSG_LEN((size_t)n * sizeof *fds)};
+    for (int i = 0; i < n; i++)
+        fds[i] = STDERR_FILENO;
+    memcpy(CMSG_DATA(&control.head), fds, (size_t)n * sizeof *fds);
+    return sendmsg(socket, &message, MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static int meet_where_too_many_are_on_their_way(struct rank *rank)
+{
+    const int *pair = rank->arg;
+    const struct rlimit files = {512, 512};
+    CHECK(setgid(65533) == 0 && setuid(65533) == 0 && setrlimit(RLIMIT_NOFILE, &files) == 0);
+    if (rank->rank == 0) {
+        int rc = 0;
+        while (rc == 0)
+            rc = send_many(pair[0], 200);
+        CHECK(rc == -ETOOMANYREFS);
+    }
+    ranks_nap_ms(rank->rank ? 100 : 0);
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm && shmrt_barrier(comm) == 0);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void let_them_arrive(const pid_t *pids, void *arg)
+{
+    char byte;
+    (void)pids;
+    ranks_nap_ms(800);
+    while (recv(*((int *)arg + 1), &byte, 1, MSG_DONTWAIT) == 1) /* closes them */
+        ;
+}
+
+/* As root, to be a user without privileges. */
+static void descriptors_on_their_way_are_waited_for(void **state)
+{
+    (void)state;
+    int pair[2];
+    if (geteuid() != 0)
+        skip();
+    static const char *const settings[] = {"rendezvous_timeout=30", "pool=1M", NULL};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+    struct ranks_run run = {.kind = RANKS_PROCESSES,
+                            .size = 3,
+                            .body = meet_where_too_many_are_on_their_way,
+                            .arg = pair,
+                            .meanwhile = let_them_arrive,
+                            .settings = settings};
+    ranks_run_well(&run);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +410,7 @@ int main(void)
         cmocka_unit_test(meeting_can_be_interrupted),
         cmocka_unit_test(rubbish_and_silence_are_ignored),
         cmocka_unit_test(name_held_by_another_user_is_passed_by),
+        cmocka_unit_test(descriptors_on_their_way_are_waited_for),
     };
     return cmocka_run_group_tests_name("rendezvous", tests, NULL, NULL);
 }
