@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import shmrt
 from error_table import assert_documented
@@ -25,6 +27,13 @@ def said(call: Callable[[], object]) -> tuple[str, str]:
     except Exception as error:
         return code_of(error), str(error)
     return "0", "nothing was raised"
+
+
+def wait_for(file: Path) -> None:
+    """In a rank that has to come later than what another one does before it makes this file; at most a minute."""
+    until = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def refused(words: str, call: Callable[[], object], before: str = "") -> None:

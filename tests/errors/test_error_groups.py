@@ -7,13 +7,14 @@ import os
 import signal
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import shmrt
 import torch
 import torch.distributed as dist
 from error_table import assert_documented
-from python_errors import refused, said
+from python_errors import refused, said, wait_for
 
 CALL = r"ProcessGroupShmrt::\w+: "
 F, D = torch.ones(4), torch.ones(4, dtype=torch.float64)
@@ -143,7 +144,7 @@ def test_destroyed(two_ranks):
             assert_documented(part, text, code)
 
 
-def works() -> list[tuple[str, str]]:
+def works(said_it: Path) -> list[tuple[str, str]]:
     """Rank 1 is late, so that rank 0's work is not done yet."""
     join()
     backend = dist.group.WORLD._get_backend(torch.device("cpu"))
@@ -153,8 +154,9 @@ def works() -> list[tuple[str, str]]:
         found += [said(work.result), said(lambda: work.wait(timedelta(milliseconds=50)))]
         lost = backend.recv([torch.ones(1)], 1, 0)
         found.append(said(lambda: lost.wait(timedelta(milliseconds=50))))
+        said_it.touch()
     else:
-        time.sleep(0.5)
+        wait_for(said_it)
         work = backend.allreduce([torch.ones(1)])
         backend.send([torch.ones(1)], 0, 0).wait()
     work.wait()
@@ -167,8 +169,8 @@ def works() -> list[tuple[str, str]]:
     return found
 
 
-def test_works(two_ranks):
-    found, _ = two_ranks().call(works, timeout=60)
+def test_works(two_ranks, tmp_path):
+    found, _ = two_ranks().call(works, tmp_path / "said", timeout=120)
     words = (
         "Work needs to be completed before calling result()",
         "{call}: Timed out waiting {ms}ms, as given to wait()",
@@ -219,7 +221,7 @@ def leave_what_is_there() -> None:
         dist.destroy_process_group()
 
 
-def late() -> list[tuple[str, str]]:
+def late(said_it: Path) -> list[tuple[str, str]]:
     """Rank 1 receives nothing, and stays away from what rank 0 sends; then it says so."""
     join()
     backend = dist.group.WORLD._get_backend(torch.device("cpu"))
@@ -228,14 +230,15 @@ def late() -> list[tuple[str, str]]:
     if dist.get_rank() == 0:
         found.append(said(lambda: backend.recv([torch.ones(1)], 1, 3).wait()))
         found.append(said(lambda: backend.send([torch.ones(10_000_000)], 1, 0).wait()))
+        said_it.touch()
     else:
-        time.sleep(2)
+        wait_for(said_it)
     dist.destroy_process_group()
     return found
 
 
-def test_late(two_ranks):
-    found, _ = two_ranks().call(late, timeout=60)
+def test_late(two_ranks, tmp_path):
+    found, _ = two_ranks().call(late, tmp_path / "said", timeout=120)
     words = "it has sent no message with this tag", "it does not receive what was sent to it"
     for part, (code, text) in zip(words, found, strict=True):
         assert_documented(part, text, code)
@@ -252,25 +255,26 @@ class Handled:
         raise KeyError("of a handler")
 
 
-def handled() -> list[tuple[str, str]]:
-    """Rank 0 waits for rank 1, which comes a second later."""
+def handled(said_it: Path) -> list[tuple[str, str]]:
+    """Rank 0 waits for rank 1, which never comes."""
     join()
     found = Handled()
     backend = dist.group.WORLD._get_backend(torch.device("cpu"))
     if dist.get_rank() == 0:
         before = signal.signal(signal.SIGALRM, found)
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
         work = backend.allreduce([torch.ones(1)])
         found.said += [said(work.wait), said(work.wait)]
         signal.signal(signal.SIGALRM, before)
+        said_it.touch()
     else:
-        time.sleep(1)
+        wait_for(said_it)
     dist.destroy_process_group()
     return found.said
 
 
-def test_handled(two_ranks):
-    (inside, first, second), _ = two_ranks().call(handled, timeout=60)
+def test_handled(two_ranks, tmp_path):
+    (inside, first, second), _ = two_ranks().call(handled, tmp_path / "said", timeout=120)
     assert_documented("while this very thread is in a collective of the same group", inside[1], inside[0])
     assert first[0] == "KeyError"
     assert_documented("was ended by an exception, which was raised where", second[1], second[0])
