@@ -489,6 +489,20 @@ static int send_verdict(const struct shmrt_error *outcome, const struct shmrt_me
     return failed;
 }
 
+/*
+ * Behind a good verdict there may already be a bad one, of a rank that heard of another's failure
+ * or came to its deadline while this one was busy. It has gone, so this one must not go on.
+ */
+static int look_once_more(struct meet *m)
+{
+    int rc = 0;
+    for (int r = 0; r < m->meeting->size && rc == 0; r++)
+        if (m->links[r].socket >= 0 && !m->links[r].done &&
+            shmrt_message_peek(m->links[r].socket) == SHMRT_MESSAGE_VERDICT)
+            rc = read_link(m, r);
+    return rc;
+}
+
 int shmrt_rendezvous_agree(const struct shmrt_meeting *meeting, const struct shmrt_error *outcome,
                            struct shmrt_link *links, struct shmrt_error *error_out)
 {
@@ -505,6 +519,8 @@ int shmrt_rendezvous_agree(const struct shmrt_meeting *meeting, const struct shm
         if (rc == 0)
             rc = check_clock(&m, true);
     }
+    if (was_good && rc == 0)
+        rc = look_once_more(&m);
     if (was_good && rc) /* a rank that believed our first verdict has to hear of it */
         (void)send_verdict(&failure, meeting, links, NULL);
     rc = failure.code;

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -196,6 +197,67 @@ static void failure_of_one_is_told_to_all(void **state)
     (void)state;
     static const char *const settings[] = {"rendezvous_timeout=5", NULL};
     run_processes(6, run_out_of_files, NULL, settings);
+}
+
+/* What two processes know of each other. */
+struct busy {
+    atomic_bool is_busy; /* rank 1: it has met rank 0, which has not had its verdict */
+    atomic_bool has_left;
+    int rounds; /* of rank 0 since */
+};
+
+/* Of rank 1, where it has met rank 0: it sees nothing more until that one is gone. */
+static void be_busy(enum shmrt_log_level level, const char *line, void *arg)
+{
+    struct busy *busy = arg;
+    if (level != SHMRT_LOG_WARNING || !strstr(line, "no file of records is kept"))
+        return;
+    atomic_store(&busy->is_busy, true);
+    for (int i = 0; !atomic_load(&busy->has_left) && i < 30000; i++)
+        ranks_nap_ms(1);
+}
+
+/* Of rank 0: in so many rounds it has met rank 1, and said that it can go on. */
+static int lose_patience(void *arg)
+{
+    enum { ROUNDS = 20 };
+    struct busy *busy = arg;
+    return atomic_load(&busy->is_busy) && busy->rounds++ > ROUNDS;
+}
+
+/* Its good verdict and its bad one lie behind each other when rank 1 comes to read them. */
+static int give_up_after_a_good_verdict(struct rank *rank)
+{
+    struct shmrt_error error;
+    static const char *const no_file[] = {"recorder=/proc/no/such/folder", NULL};
+    struct busy *busy = rank->arg;
+    struct shmrt_comm *comm = NULL;
+    struct shmrt_params params = {.rank = rank->rank,
+                                  .size = 2,
+                                  .job = rank->job,
+                                  .settings = rank->rank ? no_file : NULL,
+                                  .log = rank->rank ? be_busy : NULL,
+                                  .log_arg = busy,
+                                  .interrupt = rank->rank ? NULL : lose_patience,
+                                  .interrupt_arg = busy};
+    int rc = shmrt_comm_create(&params, &comm, &error);
+    if (rank->rank == 0)
+        atomic_store(&busy->has_left, true);
+    CHECK(rc == error.code && rc != 0);
+    if (rank->rank == 0)
+        CHECK_ERROR(error, -ECANCELED, "interrupted while the ranks were meeting");
+    else
+        CHECK_ERROR(error, -ECONNABORTED, "rank 0 gave up: interrupted while the ranks were");
+    return 0;
+}
+
+static void who_gave_up_after_a_good_verdict_is_heard(void **state)
+{
+    (void)state;
+    struct busy *busy = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(busy != MAP_FAILED);
+    run_processes(2, give_up_after_a_good_verdict, busy, NULL);
+    munmap(busy, 4096);
 }
 
 static int interrupt_now(void *arg)
@@ -407,6 +469,7 @@ int main(void)
         cmocka_unit_test(jobs_that_share_a_key_fail),
         cmocka_unit_test(death_while_meeting_is_named),
         cmocka_unit_test(failure_of_one_is_told_to_all),
+        cmocka_unit_test(who_gave_up_after_a_good_verdict_is_heard),
         cmocka_unit_test(meeting_can_be_interrupted),
         cmocka_unit_test(rubbish_and_silence_are_ignored),
         cmocka_unit_test(name_held_by_another_user_is_passed_by),
