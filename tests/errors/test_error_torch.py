@@ -8,12 +8,13 @@ import socket
 import struct
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 import shmrt
 import torch
 from error_table import assert_documented
-from python_errors import refused, said
+from python_errors import refused, said, wait_for
 from shmrt import _engine, _fused, _torch, recorder
 from shmrt._environment import complete
 
@@ -131,18 +132,19 @@ def test_operators_elsewhere(two_ranks):
             assert_documented(part, text, code)
 
 
-def interrupted() -> list[tuple[str, str]]:
-    """Rank 0's handler raises while Gloo waits for rank 1, which comes a second later."""
+def interrupted(said_it: Path) -> list[tuple[str, str]]:
+    """Rank 0's handler raises while Gloo waits for rank 1, which comes after that."""
     shmrt.init()
     is_usable()
     found = []
     if shmrt.rank() == 0:
         before = signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
         found = [said(lambda: shmrt.all_reduce(torch.ones(1))) for _ in range(2)]
         signal.signal(signal.SIGALRM, before)
+        said_it.touch()
     else:
-        time.sleep(1)
+        wait_for(said_it)
         found = [said(reduce_until_it_fails)]
     shmrt.finalize()
     return found
@@ -157,25 +159,30 @@ def reduce_until_it_fails() -> None:
         shmrt.all_reduce(torch.ones(1))
 
 
-def test_interrupted_elsewhere(two_ranks):
-    (first, second), ((code, text),) = two_ranks(SHMRT_DISABLE="1").call(interrupted, timeout=60)
+def test_interrupted_elsewhere(two_ranks, tmp_path):
+    pool = two_ranks(SHMRT_DISABLE="1")
+    (first, second), ((code, text),) = pool.call(interrupted, tmp_path / "said", timeout=120)
     assert first[0] == "KeyError"
     assert_documented("rank {rank} has given up a collective", second[1], second[0])
     assert_documented("{what} with {whom} failed: {why}", text, code)
 
 
-def late_elsewhere() -> tuple[str, str]:
+def late_elsewhere(said_it: Path) -> tuple[str, str]:
     shmrt.init()
     is_usable()
-    if shmrt.rank() == 1:
-        time.sleep(2.5)
-    found = said(reduce_until_it_fails) if shmrt.rank() == 0 else ("0", "")
+    found = ("0", "")
+    if shmrt.rank() == 0:
+        found = said(reduce_until_it_fails)
+        said_it.touch()
+    else:
+        wait_for(said_it)
     shmrt.finalize()
     return found
 
 
-def test_late_elsewhere(two_ranks):
-    (code, text), _ = two_ranks(SHMRT_DISABLE="1", SHMRT_TIMEOUT="1").call(late_elsewhere, timeout=60)
+def test_late_elsewhere(two_ranks, tmp_path):
+    pool = two_ranks(SHMRT_DISABLE="1", SHMRT_TIMEOUT="1")
+    (code, text), _ = pool.call(late_elsewhere, tmp_path / "said", timeout=120)
     assert_documented("{what} with {whom} took more than {seconds} s", text, code)
 
 
