@@ -7,9 +7,11 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,11 +69,23 @@ static bool says_waited(const struct shmrt_comm *comm, double least_s)
     return true;
 }
 
+/* Of a run: ranks that have made their communicator. Shared by all processes. */
+static _Atomic int *met;
+
+static void wait_until_met(int size)
+{
+    for (int ms = 0; ms < 60000 && atomic_load(met) < size; ms++)
+        ranks_nap_ms(1);
+    atomic_store(met, 0);
+    ranks_nap_ms(100);
+}
+
 /* The survivors name the victim, stay refused, and can make a communicator of their own. */
 static int outlive(struct rank *rank)
 {
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     CHECK(comm);
+    atomic_fetch_add(met, 1);
     if (rank->rank == VICTIM && rank->arg) { /* a worker that holds the sockets open */
         pid_t worker = fork();
         if (worker == 0) {
@@ -93,10 +107,13 @@ static int outlive(struct rank *rank)
     return 0;
 }
 
+static int
+    size_of_run; /* for what is done meanwhile, which gets no more than the body's argument */
+
 static void kill_victim(const pid_t *pids, void *arg)
 {
     (void)arg;
-    ranks_nap_ms(300);
+    wait_until_met(size_of_run);
     kill(pids[VICTIM], SIGKILL);
 }
 
@@ -110,6 +127,7 @@ static void death_is_an_error_that_names_the_rank(void **state)
                                     .body = outlive,
                                     .arg = with_worker ? &run : NULL,
                                     .meanwhile = kill_victim};
+            size_of_run = size;
             ranks_run(&run);
             for (int r = 0; r < size; r++)
                 assert_int_equal(run.results[r], r == VICTIM ? 128 + SIGKILL : 0);
@@ -151,6 +169,7 @@ static int meet_deadline(struct rank *rank)
 {
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     CHECK(comm);
+    atomic_fetch_add(met, 1);
     int rc = reduce_until_error(comm);
     if (rank->rank == VICTIM || rc == -ECONNABORTED) {
         CHECK(rc == -ECONNABORTED && says(comm, "aborted by rank "));
@@ -166,7 +185,7 @@ static int meet_deadline(struct rank *rank)
 static void stop_victim(const pid_t *pids, void *arg)
 {
     (void)arg;
-    ranks_nap_ms(300);
+    wait_until_met(3);
     kill(pids[VICTIM], SIGSTOP);
     ranks_nap_ms(1500);
     kill(pids[VICTIM], SIGCONT);
@@ -343,6 +362,9 @@ static void interrupt_ends_a_wait(void **state)
 
 int main(void)
 {
+    met = mmap(NULL, sizeof *met, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (met == MAP_FAILED)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(death_is_an_error_that_names_the_rank),
         cmocka_unit_test(death_is_noticed_while_waiting_for_another),
