@@ -239,8 +239,9 @@ static int call_rank(struct meet *m, int rank, const struct shmrt_name_list *lis
                    ? 0
                    : refuse(m, rank, socket);
     int rc = send_hello(m, socket);
-    if (rc == -EPERM && link->socket < 0) /* it is going to let us in at once */
-        m->retry_ns = FIRST_RETRY_NS;
+    int64_t soon_ns = link->socket < 0 ? FIRST_RETRY_NS : BUSY_RETRY_NS;
+    if (rc == -EPERM && m->retry_ns > soon_ns) /* it is going to let us in when it next runs */
+        m->retry_ns = soon_ns;
     if (rc == 0 || rc == -EPERM || rc == -ETOOMANYREFS) {
         link->socket = socket;
         link->greeted = rc == 0;
@@ -419,7 +420,7 @@ static int meet_all(struct meet *m)
             m->retry_at_ns = now_ns + m->retry_ns;
             m->retry_ns = m->retry_ns * 2 < LAST_RETRY_NS ? m->retry_ns * 2 : LAST_RETRY_NS;
         }
-        if ((rc = poll_once(m, m->retry_ns)) == 0)
+        if ((rc = poll_once(m, m->retry_at_ns - now_ns)) == 0)
             rc = check_clock(m, false);
     }
     return rc;
