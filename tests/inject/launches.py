@@ -19,6 +19,8 @@ from recording import Call, recorded
 LIMIT_S = 60
 GONE_S = 30  # the last process that the launcher has started may end a moment after it
 
+READER_LEFT = 128 + signal.SIGPIPE
+
 # What shm-launch is asked to do, and whether strace follows into what it forks, up to their exec.
 LAUNCHES = {
     "plan": (("plan", "-n", "2", "--draw", "plan.svg"), False),
@@ -131,6 +133,8 @@ class Launches:
         words = [line for line in err.splitlines() if line.startswith("shm-launch: ")]
         if code is None:
             outcome.unclean.append("hangs")
+        elif code == READER_LEFT and any("killed by signal 13" in line for line in words):
+            pass  # the launcher's output went nowhere, so the ranks' did: they end as any writer does
         elif code < 0 or code > 128:
             outcome.unclean.append(f"exit code {code}: {err}")
         elif code and not words:
