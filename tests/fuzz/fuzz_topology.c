@@ -69,6 +69,15 @@ static void plan(const struct shmrt_machine *machine, size_t ranks, enum shmrt_p
     shmrt_plan_destroy(plan);
 }
 
+/* hwloc 2.9 forgets 32 bytes where it refuses a topology in words. That hides what we forget to
+ * give back to hwloc, too; tests/topo, with AddressSanitizer, sees that. */
+const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libhwloc.so";
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char text[TEXT_MOST] = "";
