@@ -7,6 +7,7 @@
 #include "bytes.h"
 #include "topo/machine.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,13 +33,19 @@ static void read_file(const uint8_t *data, size_t size)
     free(text);
 }
 
-/* How many CPUs the words ask for, about; hwloc makes any number of them. */
+/* How many CPUs the words ask for, at most; hwloc makes any number of them, and takes its time.
+ * Numbers may stand behind a colon or alone ("package:2 4"), not in the name of a kind ("l3"). */
 static size_t count_cpus(const char *text)
 {
     size_t count = 1;
-    for (const char *c = strchr(text, ':'); c; c = strchr(c + 1, ':')) {
-        size_t more = strtoul(c + 1, NULL, 0);
+    char before = ' ';
+    for (const char *c = text; *c;) {
+        char *end = NULL;
+        bool is_number = isdigit((unsigned char)*c) && !isalpha((unsigned char)before);
+        size_t more = is_number ? strtoul(c, &end, 0) : 1;
         count = more > CPUS_MOST || count > CPUS_MOST ? SIZE_MAX : count * (more ? more : 1);
+        before = *c;
+        c = end && end > c ? end : c + 1;
     }
     return count;
 }
