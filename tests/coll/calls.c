@@ -380,3 +380,15 @@ void nap_at_random(uint64_t *state)
     if (x % 16 == 0)
         ranks_nap_ms((long)(x >> 8) % 3);
 }
+
+int test_until_done(struct shmrt_request *request)
+{
+    bool done = false;
+    int rc = 0;
+    while (rc == 0 && !done) {
+        rc = shmrt_test(request, &done);
+        if (!done)
+            ranks_nap_ms(0);
+    }
+    return rc;
+}

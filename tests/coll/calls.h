@@ -58,6 +58,9 @@ void side_free(struct side *side);
 /** All of it, blocking: 0 or the line of what failed. */
 int call_once(struct rank *rank, struct shmrt_comm *comm, const struct call *call);
 
+/** shmrt_test until it is done, or fails; lets others run. */
+int test_until_done(struct shmrt_request *request);
+
 /** A reproducible stream of numbers. */
 uint64_t next_random(uint64_t *state);
 

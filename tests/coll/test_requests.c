@@ -26,18 +26,6 @@ static double now_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static int test_until_done(struct shmrt_request *request)
-{
-    bool done = false;
-    int rc = 0;
-    while (rc == 0 && !done) {
-        rc = shmrt_test(request, &done);
-        if (!done)
-            ranks_nap_ms(0);
-    }
-    return rc;
-}
-
 /* Ends all of @requests in an order of this rank's own, by waiting or testing. */
 static int end_in_any_order(struct shmrt_request **requests, int n, uint64_t *state)
 {

@@ -7,16 +7,14 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "launcher"), str(HERE.parent / "torch"), str(HERE.parent)]
 
-from launching import Launcher, eventually, installed  # noqa: E402
+from launching import launcher_in  # noqa: E402
 from rankpool import Ranks  # noqa: E402
 
 
 @pytest.fixture
 def launcher(tmp_path: Path):
-    it = Launcher(installed(), tmp_path)
-    yield it
-    it.clean_up()
-    eventually(lambda: not it.relatives(), "everything that the test started ends", 20)
+    with launcher_in(tmp_path) as it:
+        yield it
 
 
 @pytest.fixture(scope="session")

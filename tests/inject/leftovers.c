@@ -2,10 +2,10 @@
 /* leftovers.c - /proc of this process, its children, and the kernel's list of Unix sockets. */
 #include "leftovers.h"
 
+#include "counting.h"
 #include "faults.h"
 #include "shm/rendezvous_name.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,33 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
-static int count_descriptors(void)
-{
-    int count = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    while (folder && readdir(folder))
-        count++;
-    if (folder)
-        closedir(folder);
-    return count;
-}
-
-static int count_lines(const char *path, const char *with)
-{
-    char line[512];
-    int count = 0;
-    FILE *file = fopen(path, "re");
-    while (file && fgets(line, sizeof line, file))
-        count += strstr(line, with) != NULL;
-    if (file)
-        fclose(file);
-    return count;
-}
-
 void leftovers_look(struct leftovers *out)
 {
     *out = (struct leftovers){.blocks = faults_live()};
-    out->descriptors = count_descriptors();
+    out->descriptors = count_entries("/proc/self/fd");
     out->mappings = count_lines("/proc/self/maps", "memfd:shmrt");
 }
 

@@ -2,12 +2,10 @@
 from pathlib import Path
 
 import pytest
-from launching import Launcher, eventually, installed
+from launching import launcher_in
 
 
 @pytest.fixture
 def launcher(tmp_path: Path):
-    it = Launcher(installed(), tmp_path)
-    yield it
-    it.clean_up()
-    eventually(lambda: not it.relatives(), "everything that the test started ends", 20)
+    with launcher_in(tmp_path) as it:
+        yield it

@@ -7,6 +7,7 @@ measures speed; a test that passes ends long before them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -125,3 +126,12 @@ def told(stderr: str) -> str:
 
 def eventually(check, what: str, limit_s: float = LIMIT_S):
     return processes.eventually(check, what, limit_s)
+
+
+@contextlib.contextmanager
+def launcher_in(folder: Path):
+    """A launcher; at the end, everything that it has started has to end, too."""
+    it = Launcher(installed(), folder)
+    yield it
+    it.clean_up()
+    eventually(lambda: not it.relatives(), "everything that the test started ends", 20)

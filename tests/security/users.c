@@ -3,11 +3,11 @@
 #include "users.h"
 
 #include "comm.h"
+#include "counting.h"
 #include "ranks.h"
 #include "shm/message.h"
 #include "shm/rendezvous_name.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <grp.h>
 #include <setjmp.h>
@@ -141,17 +141,6 @@ void attack_stop(pid_t pid)
     waitpid(pid, NULL, 0);
 }
 
-int count_files(void)
-{
-    DIR *all = opendir("/proc/self/fd");
-    int n = 0;
-    while (all && readdir(all))
-        n++;
-    if (all)
-        closedir(all);
-    return n;
-}
-
 static void hear(enum shmrt_log_level level, const char *line, void *arg)
 {
     struct outcome *outcome = arg;
@@ -210,9 +199,9 @@ static void start_rank(const struct job *job, int rank)
         _exit(1);
     if (rank > 0)
         ranks_nap_ms(job->late_ms);
-    outcome->files_before = count_files();
+    outcome->files_before = count_entries("/proc/self/fd");
     outcome->code = be_rank(job, rank, outcome);
-    outcome->files_after = count_files();
+    outcome->files_after = count_entries("/proc/self/fd");
     outcome->cpu_s = cpu_s();
     _exit(0);
 }

@@ -63,7 +63,6 @@ void job_free(struct job *job);
 /** Asserts that all ranks have met, reduced, and kept no descriptor. */
 void job_assert_well(const struct job *job);
 
-int count_files(void);
 double now_s(void);
 
 #endif

@@ -2,9 +2,9 @@
 /* flat.c - samples of /proc/self and of the heap, and what they say about growth. */
 #include "flat.h"
 
+#include "counting.h"
 #include "stress.h"
 
-#include <dirent.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,28 +36,6 @@ static const struct {
 enum { MIN_THIRD = 8 };
 #define MIN_NS INT64_C(30000000000)
 
-static int64_t count_entries(const char *path)
-{
-    DIR *directory = opendir(path);
-    int64_t n = 0;
-    for (const struct dirent *entry; directory && (entry = readdir(directory));)
-        n += entry->d_name[0] != '.';
-    if (directory)
-        closedir(directory);
-    return n;
-}
-
-static int64_t count_lines(const char *path)
-{
-    FILE *file = fopen(path, "re");
-    int64_t n = 0;
-    for (int c; file && (c = getc(file)) != EOF;)
-        n += c == '\n';
-    if (file)
-        fclose(file);
-    return n;
-}
-
 /* RSS, and the parts of it that are shared with others counted in proportion. */
 static void read_rollup(int64_t value[FLAT_KINDS])
 {
@@ -83,7 +61,7 @@ static void measure(int64_t value[FLAT_KINDS])
     read_rollup(value);
     value[FLAT_FILES] = count_entries("/proc/self/fd");
     value[FLAT_THREADS] = count_entries("/proc/self/task");
-    value[FLAT_MAPPINGS] = count_lines("/proc/self/maps");
+    value[FLAT_MAPPINGS] = count_lines("/proc/self/maps", "");
 }
 
 static void thin_out(struct flat *flat)

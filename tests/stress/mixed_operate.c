@@ -61,18 +61,6 @@ static enum outcome call_blocking(struct life *life, struct place *place)
     return right ? say_right(life) : WRONG;
 }
 
-static int test_until_done(struct shmrt_request *request)
-{
-    bool done = false;
-    int rc = 0;
-    while (rc == 0 && !done) {
-        rc = shmrt_test(request, &done);
-        if (!done)
-            ranks_nap_ms(0);
-    }
-    return rc;
-}
-
 /* In an order of this rank's own. After an error, destroying the communicator frees what is left.
  */
 static int end_requests(struct shmrt_request **requests, int n, uint64_t *own)

@@ -2,6 +2,8 @@
 /* traces.c - counts memory, processes, files and sockets, apart from those of other programs. */
 #include "traces.h"
 
+#include "counting.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -99,32 +101,9 @@ static int64_t number_in(const char *path, const char *key)
     return found;
 }
 
-static int lines_with(const char *path, const char *words)
-{
-    char line[512];
-    int lines = 0;
-    FILE *file = fopen(path, "re");
-    while (file && fgets(line, sizeof line, file))
-        lines += strstr(line, words) != NULL;
-    if (file)
-        fclose(file);
-    return lines;
-}
-
-static int entries_of(const char *path)
-{
-    int entries = 0;
-    DIR *folder = opendir(path);
-    for (struct dirent *e; folder && (e = readdir(folder)) != NULL;)
-        entries += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
-    if (folder)
-        closedir(folder);
-    return entries;
-}
-
 int traces_shm_files(void)
 {
-    return entries_of("/dev/shm");
+    return count_entries("/dev/shm");
 }
 
 static int parent_of(int pid)
@@ -178,11 +157,11 @@ void traces_count(const struct traces_place *place, struct traces *out)
     *out = (struct traces){
         .shared_bytes = shared,
         .other_bytes = -number_in("/proc/meminfo", "MemAvailable:") * 1024,
-        .sockets = lines_with("/proc/net/unix", "@shmrt/"),
-        .ports = lines_with("/proc/net/tcp", ":") + lines_with("/proc/net/tcp6", ":"),
+        .sockets = count_lines("/proc/net/unix", "@shmrt/"),
+        .ports = count_lines("/proc/net/tcp", ":") + count_lines("/proc/net/tcp6", ":"),
         .shm_files = traces_shm_files(),
-        .temporary_files = entries_of(place->folder),
-        .own_files = entries_of("/proc/self/fd"),
+        .temporary_files = count_entries(place->folder),
+        .own_files = count_entries("/proc/self/fd"),
         .processes = traces_descendants((int)getpid(), NULL, NULL),
     };
 }
