@@ -9,7 +9,8 @@
 #include "rendezvous.h"
 
 #include "base/clock.h"
-#include "hello.h"
+#include "base/list.h"
+#include "greet.h"
 #include "name_list.h"
 #include "rendezvous_name.h"
 
@@ -20,262 +21,28 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum {
-    MAX_PENDING = 2 * SHMRT_MAX_RANKS,
-    FIRST_RETRY_NS = 200000,
-    LAST_RETRY_NS = 10000000,
-    BUSY_RETRY_NS = 1000000, /* where others crowd a rank's door */
-    /* Looks at the list of all names: soon where strangers hold a rank's, else after a while, then
-     * ever more seldom, but so that one that comes late, to names that are held, meets in a second.
-     */
-    HELD_LOOK_NS = 10000000,
-    FIRST_LOOK_NS = 300000000,
-    LAST_LOOK_NS = 800000000,
-};
-
-/* The state of one call of shmrt_rendezvous_meet. */
-struct meet {
-    const struct shmrt_meeting *meeting;
-    const struct shmrt_hello *mine;
-    struct shmrt_link *links;
-    struct shmrt_error *error_out;
-    int send_fds[SHMRT_MESSAGE_FDS]; /* this rank's segment, pool and pidfd */
-    int listener;
-    int pending[MAX_PENDING]; /* accepted, hello not yet here */
-    int pendings;
-    int64_t retry_at_ns;
-    int64_t retry_ns;
-    int64_t accept_at_ns; /* the listener is left alone until then */
-    int64_t look_at_ns;
-    int64_t look_ns;
-    bool held;     /* strangers hold, or crowd, all names of a lower rank that are agreed on */
-    bool agreeing; /* this rank's verdict is out: others may finish, use and leave */
-    bool warned;
-};
-
 static int open_own_pidfd(void)
 {
     return (int)syscall(SYS_pidfd_open, getpid(), 0);
 }
 
-static bool is_missing(const struct meet *m, bool judged, int r)
+static bool is_missing(const struct shmrt_meet *m, bool judged, int r)
 {
-    return r < m->meeting->size && r != m->meeting->rank &&
-           !(judged ? m->links[r].judged : m->links[r].met);
+    return r != m->meeting->rank && !(judged ? m->links[r].judged : m->links[r].met);
 }
 
-/* "1, 4-7"; 64 ranks fit. */
-static void list_missing(const struct meet *m, bool judged, char *out, size_t bytes)
+/* "1,4-7"; 64 ranks fit. */
+static void list_missing(const struct shmrt_meet *m, bool judged, char *out, size_t bytes)
 {
-    size_t at = 0;
-    out[0] = '\0';
-    for (int r = 0; r < m->meeting->size && at < bytes; r++) {
-        int first = r;
-        while (is_missing(m, judged, r))
-            r++;
-        if (r > first)
-            at += (size_t)snprintf(out + at, bytes - at, r > first + 1 ? "%s%d-%d" : "%s%d",
-                                   at ? ", " : "", first, r - 1);
-    }
-}
-
-static int cannot_send(struct meet *m, int code)
-{
-    return shmrt_error_set(m->error_out, code, "sending a segment to another rank failed: %s",
-                           strerror(-code));
-}
-
-/* -EPIPE, -ECONNRESET: the peer is gone, which its socket tells too; -EPERM: it has not seen yet
- * whose connection this is, and takes no descriptors; -ETOOMANYREFS: this user has too many on
- * their way, to processes that have not run yet; anything else gets words. */
-static int send_hello(struct meet *m, int socket)
-{
-    int rc = shmrt_message_send(socket, m->mine, sizeof *m->mine, m->send_fds, SHMRT_MESSAGE_FDS);
-    if (rc && rc != -EPIPE && rc != -ECONNRESET && rc != -EPERM && rc != -ETOOMANYREFS)
-        cannot_send(m, rc);
-    return rc == -ECONNRESET ? -EPIPE : rc;
-}
-
-/* Whether it is a whole hello; a rank with shared memory has to show some. */
-static bool is_hello(const struct shmrt_received *received)
-{
-    const struct shmrt_hello *hello = &received->message.hello;
-    return hello->head.kind == SHMRT_MESSAGE_HELLO &&
-           (received->fds[0] >= 0 || hello->absent || shmrt_hello_is_foreign(hello));
-}
-
-/* Our hello to a rank that has said its own, so has let us in, and has to hear why we give up. */
-static int answer(struct meet *m, int rank, struct shmrt_link *link)
-{
-    int rc = send_hello(m, link->socket);
-    link->greeted = rc != -ETOOMANYREFS; /* else it comes later */
-    if (rc == -EPERM)
-        return shmrt_error_set(m->error_out, rc, "sending a segment to rank %d failed: %s", rank,
-                               strerror(-rc));
-    return rc == -EPIPE || rc == -ETOOMANYREFS ? 0 : rc;
-}
-
-/* Takes over the descriptors of a good hello. */
-static int take_hello(struct meet *m, struct shmrt_link *link, struct shmrt_received *received)
-{
-    int rc = link->greeted ? 0 : answer(m, received->message.hello.rank, link);
-    link->hello = received->message.hello;
-    link->hello.version[sizeof link->hello.version - 1] = '\0';
-    link->hello.job[SHMRT_JOB_BYTES - 1] = '\0';
-    link->memfd = received->fds[0];
-    bool has_pool = link->hello.pool_bytes != 0;
-    link->poolfd = has_pool ? received->fds[1] : -1;
-    link->pidfd = received->fds[has_pool ? 2 : 1];
-    if (!has_pool && received->fds[2] >= 0) /* more than was announced */
-        close(received->fds[2]);
-    link->met = true;
-    int differs = shmrt_hello_compare(m->mine, &link->hello, m->error_out);
-    return differs ? differs : rc;
-}
-
-static int descriptors_lost(struct meet *m)
-{
-    return shmrt_error_set(m->error_out, -EMFILE,
-                           "no descriptor was left to take a segment: %d ranks need about %d open "
-                           "files; raise `ulimit -n`",
-                           m->meeting->size, 5 * m->meeting->size);
-}
-
-static void drop_pending(struct meet *m, int i)
-{
-    memmove(m->pending + i, m->pending + i + 1,
-            (size_t)(--m->pendings - i) * sizeof *m->pending); /* the first stays the oldest */
-}
-
-static int claimed_twice(struct meet *m, const struct shmrt_hello *hello)
-{
-    return shmrt_error_set(m->error_out, -EADDRINUSE,
-                           "rank %d of job \"%s\" was also started as pid %d: two jobs share this "
-                           "key, or two ranks this number; give each job its own MASTER_PORT or "
-                           "SHMRT_JOB",
-                           m->meeting->rank, m->meeting->job, hello->pid);
-}
-
-/* A hello from a connection that somebody opened to us. A stranger is closed without a word. */
-static int greet_pending(struct meet *m, int i)
-{
-    struct shmrt_received received;
-    int socket = m->pending[i];
-    int rc = shmrt_message_receive(socket, &received);
-    if (rc == -EAGAIN)
-        return 0;
-    drop_pending(m, i);
-    if (rc == -EMFILE) {
-        close(socket);
-        return descriptors_lost(m);
-    }
-    const struct shmrt_hello *hello = &received.message.hello;
-    bool is_any = rc == 0 && hello->head.kind == SHMRT_MESSAGE_HELLO;
-    bool in_range = is_any && hello->rank >= 0 && hello->rank < SHMRT_MAX_RANKS;
-    bool is_twin = in_range && hello->rank == m->meeting->rank; /* brings no descriptors */
-    if (!in_range || !is_hello(&received) ||
-        (hello->rank < m->meeting->size &&
-         (hello->rank <= m->meeting->rank || m->links[hello->rank].socket >= 0))) {
-        if (rc == 0)
-            shmrt_received_close(&received);
-        close(socket);
-        return is_twin ? claimed_twice(m, hello) : 0;
-    }
-    if (hello->rank >= m->meeting->size) { /* it hears our hello, so that it can say why, too */
-        struct shmrt_link stranger = {.socket = socket};
-        rc = take_hello(m, &stranger, &received);
-        shmrt_links_close(&stranger, 1, false);
-        return rc;
-    }
-    struct shmrt_link *link = &m->links[hello->rank];
-    link->socket = socket;
-    return take_hello(m, link, &received);
-}
-
-/* Who has said nothing for longest makes place for the next, and may come again. */
-static void add_pending(struct meet *m, int socket)
-{
-    if (m->pendings == MAX_PENDING) {
-        close(m->pending[0]);
-        drop_pending(m, 0);
-    }
-    m->pending[m->pendings++] = socket;
-}
-
-static int accept_all(struct meet *m)
-{
-    int socket = 0;
-    for (int i = 0; i < MAX_PENDING && (socket = shmrt_name_accept(m->listener)) >= 0; i++)
-        add_pending(m, socket);
-    if (socket == -EMFILE || socket == -ENFILE)
-        return descriptors_lost(m);
-    if (socket < 0 && socket != -EAGAIN) /* whoever is at the door is still there then */
-        m->accept_at_ns = shmrt_now_ns() + LAST_RETRY_NS;
-    return 0;
-}
-
-static int refuse(struct meet *m, int rank, int code)
-{
-    return shmrt_error_set(m->error_out, code, "connecting to rank %d failed: %s", rank,
-                           strerror(-code));
-}
-
-/* Return: 0, also where @rank is not there yet, or an error that ends the meeting. */
-static int call_rank(struct meet *m, int rank, const struct shmrt_name_list *list)
-{
-    struct shmrt_link *link = &m->links[rank];
-    int socket = link->socket;
-    if (socket < 0)
-        socket = shmrt_name_connect(m->meeting->job, rank, list);
-    if (socket == -EAGAIN && m->retry_ns > BUSY_RETRY_NS)
-        m->retry_ns = BUSY_RETRY_NS;
-    if ((socket == -EACCES || socket == -EAGAIN) && !m->held) {
-        m->held = true;
-        m->look_at_ns = 0;
-        m->look_ns = HELD_LOOK_NS;
-    }
-    if (socket < 0)
-        return socket == -ECONNREFUSED || socket == -EACCES || socket == -EAGAIN
-                   ? 0
-                   : refuse(m, rank, socket);
-    int rc = send_hello(m, socket);
-    int64_t soon_ns = link->socket < 0 ? FIRST_RETRY_NS : BUSY_RETRY_NS;
-    if (rc == -EPERM && m->retry_ns > soon_ns) /* it is going to let us in when it next runs */
-        m->retry_ns = soon_ns;
-    if (rc == 0 || rc == -EPERM || rc == -ETOOMANYREFS) {
-        link->socket = socket;
-        link->greeted = rc == 0;
-        return 0;
-    }
-    close(socket);
-    link->socket = -1;
-    return rc == -EPIPE || rc == -EAGAIN ? 0 : rc;
-}
-
-/* Connects to the lower ranks that are not connected yet, and sends hellos that are still due. */
-static int call_ranks(struct meet *m, int64_t now_ns)
-{
-    struct shmrt_name_list list;
-    bool looks = false;
-    int rc = 0;
-    for (int r = 0; r < m->meeting->rank && rc == 0; r++) {
-        if (m->links[r].socket < 0 && !looks && now_ns >= m->look_at_ns) {
-            looks = true; /* once for all ranks */
-            shmrt_name_look(m->meeting->job, &list);
-            m->look_at_ns = shmrt_now_ns() + m->look_ns;
-            m->look_ns = m->look_ns * 2 < LAST_LOOK_NS ? m->look_ns * 2 : LAST_LOOK_NS;
-        }
-        if (m->links[r].socket < 0 || (!m->links[r].greeted && !m->links[r].met))
-            rc = call_rank(m, r, looks ? &list : NULL);
-    }
-    for (int r = 0; r < m->meeting->size && rc == 0; r++)
-        if (m->links[r].met && !m->links[r].greeted)
-            rc = answer(m, r, &m->links[r]);
-    return rc;
+    uint64_t missing = 0;
+    for (int r = 0; r < m->meeting->size; r++)
+        if (is_missing(m, judged, r))
+            missing |= UINT64_C(1) << r;
+    shmrt_list_format(&missing, SHMRT_MAX_RANKS, out, bytes);
 }
 
 /* What a rank only passes on, or what names both sides, keeps its words. */
-static int gave_up(struct meet *m, int rank, const struct shmrt_verdict *verdict)
+static int gave_up(struct shmrt_meet *m, int rank, const struct shmrt_verdict *verdict)
 {
     if (verdict->code == -ECONNABORTED || verdict->code == -EPROTO ||
         verdict->code == -ECONNREFUSED)
@@ -284,7 +51,7 @@ static int gave_up(struct meet *m, int rank, const struct shmrt_verdict *verdict
                            SHMRT_ERROR_TEXT_BYTES - 32, verdict->text);
 }
 
-static int is_gone(struct meet *m, int rank)
+static int is_gone(struct shmrt_meet *m, int rank)
 {
     const struct shmrt_hello *hello = &m->links[rank].hello;
     return shmrt_error_set(m->error_out, -ECONNABORTED,
@@ -293,7 +60,7 @@ static int is_gone(struct meet *m, int rank)
 }
 
 /* Something came, or ended, on the connection to @rank. */
-static int read_link(struct meet *m, int rank)
+static int read_link(struct shmrt_meet *m, int rank)
 {
     struct shmrt_link *link = &m->links[rank];
     struct shmrt_received received;
@@ -305,9 +72,10 @@ static int read_link(struct meet *m, int rank)
     if (rc == -EAGAIN)
         return 0;
     if (rc == -EMFILE)
-        return descriptors_lost(m);
-    if (rc == 0 && !link->met && is_hello(&received) && received.message.hello.rank == rank)
-        return take_hello(m, link, &received);
+        return shmrt_greet_descriptors_lost(m);
+    if (rc == 0 && !link->met && shmrt_greet_is_hello(&received) &&
+        received.message.hello.rank == rank)
+        return shmrt_greet_take(m, link, &received);
     if (rc == 0 && link->met && received.message.head.kind == SHMRT_MESSAGE_VERDICT) {
         shmrt_received_close(&received);
         received.message.verdict.text[SHMRT_ERROR_TEXT_BYTES - 1] = '\0';
@@ -332,7 +100,7 @@ static int read_link(struct meet *m, int rank)
     return 0;
 }
 
-static bool any_missing(const struct meet *m, bool judged)
+static bool any_missing(const struct shmrt_meet *m, bool judged)
 {
     for (int r = 0; r < m->meeting->size; r++)
         if (is_missing(m, judged, r))
@@ -341,7 +109,7 @@ static bool any_missing(const struct meet *m, bool judged)
 }
 
 /* Whether a rank that has said its hello is still to have ours. */
-static bool any_unanswered(const struct meet *m)
+static bool any_unanswered(const struct shmrt_meet *m)
 {
     for (int r = 0; r < m->meeting->size; r++)
         if (m->links[r].met && !m->links[r].greeted)
@@ -350,7 +118,7 @@ static bool any_unanswered(const struct meet *m)
 }
 
 /* Deadline, warning and Ctrl-C of a round of the loop; judged: which ranks count as missing. */
-static int check_clock(struct meet *m, bool judged)
+static int check_clock(struct shmrt_meet *m, bool judged)
 {
     char missing[160];
     int64_t waited_ns = shmrt_now_ns() - m->meeting->start_ns;
@@ -369,7 +137,7 @@ static int check_clock(struct meet *m, bool judged)
     if (waited_ns <= m->meeting->timeout_ns || !(waits || any_unanswered(m)))
         return 0; /* the last one may have come late, but it has */
     if (!waits)
-        return cannot_send(m, -ETOOMANYREFS);
+        return shmrt_greet_cannot_send(m, -ETOOMANYREFS);
     list_missing(m, judged, missing, sizeof missing);
     return shmrt_error_set(
         m->error_out, -ETIMEDOUT,
@@ -379,9 +147,9 @@ static int check_clock(struct meet *m, bool judged)
 }
 
 /* Waits for something to happen, at most until the next retry, then handles it. */
-static int poll_once(struct meet *m, int64_t wait_ns)
+static int poll_once(struct shmrt_meet *m, int64_t wait_ns)
 {
-    struct pollfd fds[1 + MAX_PENDING + SHMRT_MAX_RANKS];
+    struct pollfd fds[1 + SHMRT_MAX_PENDING + SHMRT_MAX_RANKS];
     int rank_of[SHMRT_MAX_RANKS];
     int pendings = m->pendings, n = 0, rc = 0;
     bool listens = shmrt_now_ns() >= m->accept_at_ns;
@@ -403,31 +171,28 @@ static int poll_once(struct meet *m, int64_t wait_ns)
     /* Backwards: those behind a connection that is taken out move up. */
     for (int i = pendings - 1; i >= 0 && rc == 0; i--)
         if (fds[1 + i].revents)
-            rc = greet_pending(m, i);
+            rc = shmrt_greet_pending(m, i);
     if (rc == 0 && fds[0].revents)
-        rc = accept_all(m);
+        rc = shmrt_greet_accept(m);
     return rc;
 }
 
-static int meet_all(struct meet *m)
+static int meet_all(struct shmrt_meet *m)
 {
     int rc = 0;
     while (rc == 0 && (any_missing(m, false) || any_unanswered(m))) {
         int64_t now_ns = shmrt_now_ns();
-        if (now_ns >= m->retry_at_ns) {
-            if ((rc = call_ranks(m, now_ns)) != 0)
-                break;
-            m->retry_at_ns = now_ns + m->retry_ns;
-            m->retry_ns = m->retry_ns * 2 < LAST_RETRY_NS ? m->retry_ns * 2 : LAST_RETRY_NS;
-        }
-        if ((rc = poll_once(m, m->retry_at_ns - now_ns)) == 0)
+        rc = shmrt_greet_ranks(m, now_ns);
+        if (rc == 0)
+            rc = poll_once(m, m->retry_at_ns - now_ns);
+        if (rc == 0)
             rc = check_clock(m, false);
     }
     return rc;
 }
 
 /* The rank that was first may meet ranks of our job: it has to give up as well. */
-static void warn_twin(struct meet *m)
+static void warn_twin(struct shmrt_meet *m)
 {
     struct shmrt_name_list list;
     shmrt_name_look(m->meeting->job, &list);
@@ -447,14 +212,12 @@ int shmrt_rendezvous_meet(const struct shmrt_meeting *meeting, const struct shmr
                           int memfd, int poolfd, int *listener_out, struct shmrt_link *links_out,
                           struct shmrt_error *error_out)
 {
-    struct meet m = {.meeting = meeting,
-                     .mine = mine,
-                     .links = links_out,
-                     .error_out = error_out,
-                     .send_fds = {memfd, poolfd, mine->absent ? -1 : open_own_pidfd()},
-                     .retry_ns = FIRST_RETRY_NS,
-                     .look_at_ns = shmrt_now_ns() + FIRST_LOOK_NS,
-                     .look_ns = FIRST_LOOK_NS};
+    struct shmrt_meet m = {.meeting = meeting,
+                           .mine = mine,
+                           .links = links_out,
+                           .error_out = error_out,
+                           .send_fds = {memfd, poolfd, mine->absent ? -1 : open_own_pidfd()}};
+    shmrt_greet_begin(&m);
     for (int r = 0; r < meeting->size; r++)
         links_out[r] = (struct shmrt_link){.socket = -1, .memfd = -1, .poolfd = -1, .pidfd = -1};
     m.listener = meeting->size > 1 ? listen_as(meeting, error_out) : -1;
@@ -494,7 +257,7 @@ static int send_verdict(const struct shmrt_error *outcome, const struct shmrt_me
  * Behind a good verdict there may already be a bad one, of a rank that heard of another's failure
  * or came to its deadline while this one was busy. It has gone, so this one must not go on.
  */
-static int look_once_more(struct meet *m)
+static int look_once_more(struct shmrt_meet *m)
 {
     int rc = 0;
     for (int r = 0; r < m->meeting->size && rc == 0; r++)
@@ -508,15 +271,15 @@ int shmrt_rendezvous_agree(const struct shmrt_meeting *meeting, const struct shm
                            struct shmrt_link *links, struct shmrt_error *error_out)
 {
     struct shmrt_error failure = *outcome;
-    struct meet m = {.meeting = meeting,
-                     .links = links,
-                     .error_out = &failure,
-                     .listener = -1,
-                     .agreeing = true};
+    struct shmrt_meet m = {.meeting = meeting,
+                           .links = links,
+                           .error_out = &failure,
+                           .listener = -1,
+                           .agreeing = true};
     int rc = send_verdict(outcome, meeting, links, outcome->code ? NULL : &failure);
     bool was_good = outcome->code == 0;
     while (was_good && rc == 0 && any_missing(&m, true)) {
-        rc = poll_once(&m, LAST_RETRY_NS);
+        rc = poll_once(&m, SHMRT_LAST_RETRY_NS);
         if (rc == 0)
             rc = check_clock(&m, true);
     }

@@ -2,8 +2,8 @@
 /*
  * rendezvous.pml - the ranks meet, tell each other how it went, and all or none go on
  *
- * Functions: shmrt_rendezvous_meet, shmrt_rendezvous_agree (runtime/shm/rendezvous.c), join_ranks
- * (runtime/comm_create.c); of a first call find_gone (runtime/sync/liveness.c).
+ * Functions: shmrt_rendezvous_meet, shmrt_rendezvous_agree (runtime/shm/rendezvous.c, greet.c), shmrt_comm_join
+ * (runtime/comm_join.c); of a first call find_gone (runtime/sync/liveness.c).
  *
  * A socket is two queues of messages, and for each end whether it is closed: what was sent before is
  * still read then. A higher rank connects to a lower one's door; what it sends waits until it is let

@@ -37,7 +37,7 @@ static const char *const outcomes[KILLS_OUTCOMES] = {
     [KILLS_NOT_RENEWED] = "no new communicator",
 };
 
-/* Whether "rank(s) 1, 4-7 of 8 did not come" has @rank in its list. */
+/* Whether "rank(s) 1,4-7 of 8 did not come" has @rank in its list. */
 static bool list_has(const char *text, int rank)
 {
     const char *at = strstr(text, "rank(s) ");
@@ -48,7 +48,7 @@ static bool list_has(const char *text, int rank)
         long first = strtol(at, &end, 10), last = *end == '-' ? strtol(end + 1, &end, 10) : first;
         if (rank >= first && rank <= last)
             return true;
-        at = strncmp(end, ", ", 2) == 0 ? end + 2 : "";
+        at = *end == ',' ? end + 1 : "";
     }
     return false;
 }
