@@ -54,10 +54,13 @@ static inline bool shmrt_comm_is_forked(const struct shmrt_comm *comm)
 int shmrt_job_key(const char *job, const char *name, char out[SHMRT_JOB_BYTES],
                   struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
-/** shmrt_comm_create with options that are known already, and lines that were told already, or
- * NULL. */
+/**
+ * shmrt_comm_build - shmrt_comm_create with options that are known already
+ * @trouble: code 0, or why this rank can't take part: then the others are told, and it is returned
+ * @told: lines that were told already, or NULL
+ */
 int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_options *options,
-                     const struct shmrt_told *told, struct shmrt_comm **comm_out,
+                     const struct shmrt_error *trouble, const struct shmrt_told *told, struct shmrt_comm **comm_out,
                      struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 /**

@@ -77,14 +77,15 @@ static int take_memory(struct shmrt_comm *comm, const struct shmrt_params *param
     return rc ? rc : create_pool(comm, params, logger, error_out);
 }
 
-/* A rank that gets no memory meets the others all the same, so that they hear of it. */
-static int take_memory_and_join(struct shmrt_comm *comm, const struct shmrt_params *params,
-                                struct shmrt_notices *notices, struct shmrt_error *error_out)
+/* All that a rank needs before it meets the others. */
+static int prepare(struct shmrt_comm *comm, const struct shmrt_params *params,
+                   struct shmrt_notices *notices, struct shmrt_error *error_out)
 {
     const struct shmrt_logger logger = shmrt_notices_logger(notices);
-    struct shmrt_error trouble = {0};
-    trouble.code = take_memory(comm, params, &logger, &trouble);
-    return shmrt_comm_join(comm, params, notices, &trouble, error_out);
+    int rc = choose_kernels(comm, error_out);
+    if (rc == 0)
+        rc = make_fork_guard(comm, error_out);
+    return rc ? rc : take_memory(comm, params, &logger, error_out);
 }
 
 static void free_comm(struct shmrt_comm *comm, bool bye)
@@ -128,8 +129,8 @@ static struct shmrt_comm *allocate_comm(void)
 }
 
 int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_options *options,
-                     const struct shmrt_told *told, struct shmrt_comm **comm_out,
-                     struct shmrt_error *error_out)
+                     const struct shmrt_error *trouble, const struct shmrt_told *told,
+                     struct shmrt_comm **comm_out, struct shmrt_error *error_out)
 {
     struct shmrt_comm *comm = allocate_comm();
     if (!comm)
@@ -140,10 +141,12 @@ int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_optio
         comm->told = *told;
     shmrt_order_make(&comm->group.order, NULL, params->size);
     comm->group.sum_order = comm->group.order;
-    int rc;
-    if ((rc = choose_kernels(comm, error_out)) != 0 ||
-        (rc = make_fork_guard(comm, error_out)) != 0 ||
-        (rc = take_memory_and_join(comm, params, &notices, error_out)) != 0) {
+    /* A rank that can't take part meets the others all the same, so that they hear of it. */
+    struct shmrt_error why = *trouble;
+    if (!why.code)
+        why.code = prepare(comm, params, &notices, &why);
+    int rc = shmrt_comm_join(comm, params, &notices, &why, error_out);
+    if (rc) {
         shmrt_notices_tell_alone(&notices);
         free_comm(comm, false);
         return rc;
@@ -158,10 +161,12 @@ int shmrt_comm_create(const struct shmrt_params *params, struct shmrt_comm **com
                       struct shmrt_error *error_out)
 {
     struct shmrt_options options;
+    struct shmrt_error trouble = {0};
     int rc = check_params(params, error_out);
-    if (rc == 0)
-        rc = shmrt_options_load(params->settings, &options, error_out);
-    return rc ? rc : shmrt_comm_build(params, &options, NULL, comm_out, error_out);
+    if (rc)
+        return rc;
+    trouble.code = shmrt_options_load(params->settings, &options, &trouble);
+    return shmrt_comm_build(params, &options, &trouble, NULL, comm_out, error_out);
 }
 
 void shmrt_comm_destroy(struct shmrt_comm *comm)

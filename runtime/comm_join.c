@@ -14,9 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* So long a rank that has no memory stays to tell the others: ranks of a job start within seconds
- * of each other. */
-#define TELL_NS INT64_C(5000000000)
+/* So long a rank that can't take part stays to tell the others: ranks of a job start within seconds
+ * of each other. Soon it says what it is waiting for. */
+#define TELL_NS      INT64_C(5000000000)
+#define TELL_WARN_NS INT64_C(300000000)
 
 /* Threads of this rank that can run at once; more lanes than that would wait for each other. */
 static uint64_t usable_lanes(int size)
@@ -28,13 +29,9 @@ static uint64_t usable_lanes(int size)
 }
 
 static struct shmrt_hello make_hello(const struct shmrt_comm *comm,
-                                     const struct shmrt_params *params,
-                                     const struct shmrt_error *trouble)
+                                     const struct shmrt_params *params)
 {
     const struct shmrt_options *options = &comm->options;
-    enum shmrt_absent absent = options->disable ? SHMRT_SWITCHED_OFF
-                               : trouble->code  ? SHMRT_IN_TROUBLE
-                                                : SHMRT_PRESENT;
     struct shmrt_hello hello = {
         .head = shmrt_message_head_make(SHMRT_MESSAGE_HELLO),
         .rank = params->rank,
@@ -42,8 +39,8 @@ static struct shmrt_hello make_hello(const struct shmrt_comm *comm,
         .pid = getpid(),
         .membarrier = shmrt_sync_has_membarrier(),
         .segment_bytes = options->segment_bytes,
-        .absent = absent,
-        .pool_bytes = absent ? 0 : options->pool_bytes,
+        .absent = options->disable ? SHMRT_SWITCHED_OFF : SHMRT_PRESENT,
+        .pool_bytes = options->disable ? 0 : options->pool_bytes,
         .chunk_bytes = options->chunk_bytes,
         .oneshot_max_bytes = shmrt_small_bytes(options),
         .lanes = options->lanes ? options->lanes : usable_lanes(params->size),
@@ -79,6 +76,20 @@ static int choose_groups(struct shmrt_comm *comm, struct shmrt_hello *mine,
         return shmrt_error_set(error_out, -EINVAL, "SHMRT_SUM_ORDER=%s is not placement or rank",
                                order);
     return shmrt_groups_own(&comm->options, mine->rank, mine->size, &mine->group, error_out);
+}
+
+/* What this rank says of itself; where that can't be made out it has nothing to show. */
+static void complete_hello(struct shmrt_comm *comm, struct shmrt_hello *mine,
+                           struct shmrt_error *trouble)
+{
+    if (!trouble->code && !mine->absent)
+        trouble->code = choose_groups(comm, mine, trouble);
+    if (!trouble->code && !mine->absent && mine->rank == 0)
+        trouble->code = choose_tuning(comm, mine, trouble);
+    if (!trouble->code)
+        return;
+    mine->absent = SHMRT_IN_TROUBLE;
+    mine->pool_bytes = 0;
 }
 
 /* All have met: every rank finds the same ranks switched off, and gives up. */
@@ -147,63 +158,65 @@ static int use_meeting(struct shmrt_comm *comm, const struct shmrt_params *param
     return shmrt_comm_attach(comm, params, mine, error_out);
 }
 
-/* Nobody else may ever come: what is waited for is only to tell. */
-static void stay_to_tell(struct shmrt_meeting *meeting, const struct shmrt_error *trouble)
+/* @trouble: nobody else may ever come then, what is waited for is only to tell. */
+static struct shmrt_meeting make_meeting(const struct shmrt_comm *comm,
+                                         const struct shmrt_params *params, const char *job,
+                                         const struct shmrt_error *trouble)
 {
-    if (meeting->timeout_ns > TELL_NS)
-        meeting->timeout_ns = TELL_NS;
-    meeting->warn_ns = TELL_NS;
-    if (meeting->size > 1)
-        shmrt_log(&meeting->logger, SHMRT_LOG_WARNING,
-                  "rank %d can't take part, and waits for the others to tell them, %.3g s at most: "
-                  "%s",
-                  meeting->rank, (double)meeting->timeout_ns / 1e9, trouble->text);
+    int64_t timeout_ns = (int64_t)comm->options.rendezvous_timeout_ms * 1000000;
+    return (struct shmrt_meeting){
+        .job = job,
+        .rank = params->rank,
+        .size = params->size,
+        .start_ns = shmrt_now_ns(),
+        .timeout_ns = trouble->code && timeout_ns > TELL_NS ? TELL_NS : timeout_ns,
+        .warn_ns = trouble->code ? TELL_WARN_NS : (int64_t)comm->options.warn_ms * 1000000,
+        .trouble = trouble->code ? trouble->text : NULL,
+        .logger = {params->log, params->log_arg},
+        .interrupt = {params->interrupt, params->interrupt_arg},
+    };
+}
+
+/* From hellos to verdicts: 0 when all ranks go on. */
+static int meet_and_agree(struct shmrt_comm *comm, const struct shmrt_params *params,
+                          const struct shmrt_hello *mine, const struct shmrt_error *trouble,
+                          struct shmrt_error *error_out)
+{
+    struct shmrt_meeting meeting = make_meeting(comm, params, mine->job, trouble);
+    struct shmrt_segment *own = &comm->segments[params->rank];
+    const struct shmrt_pool *pool = comm->pools[params->rank];
+    struct shmrt_error outcome = {0};
+    int rc = shmrt_rendezvous_meet(&meeting, mine, mine->absent ? -1 : own->file.fd,
+                                   mine->absent || !pool ? -1 : pool->file.fd, &comm->listener,
+                                   comm->links, &outcome);
+    if (trouble->code) {
+        outcome = *trouble; /* however the meeting went */
+        rc = trouble->code;
+    }
+    if (rc == 0)
+        rc = use_meeting(comm, params, mine, &outcome);
+    shmrt_file_close_fd(&own->file);
+    outcome.code = rc;
+    rc = shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
+    if (rc == 0)
+        rc = check_present(comm, mine, error_out);
+    if (rc)
+        add_waited(&meeting, error_out);
+    return rc;
 }
 
 int shmrt_comm_join(struct shmrt_comm *comm, const struct shmrt_params *params,
                     const struct shmrt_notices *notices, const struct shmrt_error *trouble,
                     struct shmrt_error *error_out)
 {
-    struct shmrt_hello mine = make_hello(comm, params, trouble);
+    struct shmrt_hello mine = make_hello(comm, params);
+    struct shmrt_error why = *trouble;
     shmrt_notices_show(notices, &mine);
-    struct shmrt_meeting meeting = {
-        .job = mine.job,
-        .rank = params->rank,
-        .size = params->size,
-        .start_ns = shmrt_now_ns(),
-        .timeout_ns = (int64_t)comm->options.rendezvous_timeout_ms * 1000000,
-        .warn_ns = (int64_t)comm->options.warn_ms * 1000000,
-        .logger = {params->log, params->log_arg},
-        .interrupt = {params->interrupt, params->interrupt_arg},
-    };
-    struct shmrt_segment *own = &comm->segments[params->rank];
-    const struct shmrt_pool *pool = comm->pools[params->rank];
-    struct shmrt_error outcome = {0};
     int rc = shmrt_job_key(params->job, params->name, mine.job, error_out);
-    if (rc == 0 && !mine.absent)
-        rc = choose_groups(comm, &mine, error_out);
-    if (rc == 0 && !mine.absent && mine.rank == 0)
-        rc = choose_tuning(comm, &mine, error_out);
     if (rc)
         return rc;
-    if (trouble->code)
-        stay_to_tell(&meeting, trouble);
-    rc = shmrt_rendezvous_meet(&meeting, &mine, mine.absent ? -1 : own->file.fd,
-                               mine.absent || !pool ? -1 : pool->file.fd, &comm->listener,
-                               comm->links, &outcome);
-    if (trouble->code) {
-        outcome = *trouble; /* however the meeting went */
-        rc = trouble->code;
-    }
-    if (rc == 0)
-        rc = use_meeting(comm, params, &mine, &outcome);
-    shmrt_file_close_fd(&own->file);
-    outcome.code = rc;
-    rc = shmrt_rendezvous_agree(&meeting, &outcome, comm->links, error_out);
-    if (rc == 0)
-        rc = check_present(comm, &mine, error_out);
-    if (rc)
-        add_waited(&meeting, error_out);
+    complete_hello(comm, &mine, &why);
+    rc = meet_and_agree(comm, params, &mine, &why, error_out);
     if (rc == 0)
         shmrt_notices_tell(notices, &mine, comm->links);
     if (rc == 0 && comm->group.tuning.tuned == SHMRT_TUNED_MEASURE)

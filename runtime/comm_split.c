@@ -91,7 +91,8 @@ static int meet(struct shmrt_comm *parent, const struct wish *wishes, struct shm
     /* One rank's SHMRT_SUM_ORDER=rank holds for all, and it may not be in this part. */
     if (shmrt_order_has_levels(&parent->group.order) && parent->group.sum_order.groups == 1)
         snprintf(options.sum_order, sizeof options.sum_order, "rank");
-    int rc = shmrt_comm_build(&params, &options, &parent->told, comm_out, &parent->error);
+    const struct shmrt_error trouble = {0};
+    int rc = shmrt_comm_build(&params, &options, &trouble, &parent->told, comm_out, &parent->error);
     if (rc == 0)
         (*comm_out)->group.sync.interrupt = sync->interrupt;
     else if (has_parent_failed(&meeting) && shmrt_has_failed(sync, &parent->error))

@@ -234,25 +234,27 @@ static int apply_setting(const char *setting, struct shmrt_options *out,
                            setting, keys);
 }
 
+static int keep_first(int first, int next)
+{
+    return first ? first : next;
+}
+
 int shmrt_options_load(const char *const *settings, struct shmrt_options *out,
                        struct shmrt_error *error_out)
 {
+    int rc = 0;
     memset(out, 0, sizeof *out);
     out->parent_group = SHMRT_GROUP_UNKNOWN;
     for (size_t i = 0; i < OPTIONS; i++) {
         const char *text = secure_getenv(table[i].env);
-        bool given = text && *text;
-        int rc =
-            set_option(&table[i], table[i].env, given ? text : table[i].initial, out, error_out);
-        if (rc)
-            return rc;
+        (void)set_option(&table[i], table[i].env, table[i].initial, out, NULL); /* it is right */
+        if (text && *text)
+            rc = keep_first(rc,
+                            set_option(&table[i], table[i].env, text, out, rc ? NULL : error_out));
     }
-    for (; settings && *settings; settings++) {
-        int rc = apply_setting(*settings, out, error_out);
-        if (rc)
-            return rc;
-    }
-    return 0;
+    for (; settings && *settings; settings++)
+        rc = keep_first(rc, apply_setting(*settings, out, rc ? NULL : error_out));
+    return rc;
 }
 
 int shmrt_options_set_timeout(struct shmrt_options *options, double seconds,

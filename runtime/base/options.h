@@ -49,7 +49,8 @@ struct shmrt_options {
 /**
  * shmrt_options_load - defaults, then the environment, then @settings (may be NULL)
  *
- * Return: 0, or -EINVAL with the setting, the value and the range in @error_out.
+ * Return: 0, or -EINVAL with the first wrong setting, its value and the range in @error_out; @out
+ * is filled all the same, as if the wrong ones had not been given.
  */
 int shmrt_options_load(const char *const *settings, struct shmrt_options *out,
                        struct shmrt_error *error_out) SHMRT_WARN_UNUSED;

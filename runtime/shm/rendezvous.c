@@ -117,6 +117,22 @@ static bool any_unanswered(const struct shmrt_meet *m)
     return false;
 }
 
+static void warn_once(struct shmrt_meet *m, const char *missing, int64_t waited_ns)
+{
+    const struct shmrt_meeting *meeting = m->meeting;
+    m->warned = true;
+    if (meeting->trouble)
+        shmrt_log(&meeting->logger, SHMRT_LOG_WARNING,
+                  "rank %d can't take part, and waits for rank(s) %s of %d to tell them, %.3g s at "
+                  "most: %s",
+                  meeting->rank, missing, meeting->size, (double)meeting->timeout_ns / 1e9,
+                  meeting->trouble);
+    else
+        shmrt_log(&meeting->logger, SHMRT_LOG_WARNING,
+                  "rank %d waits for rank(s) %s of %d to meet, %.0f s so far (job %s)",
+                  meeting->rank, missing, meeting->size, (double)waited_ns / 1e9, meeting->job);
+}
+
 /* Deadline, warning and Ctrl-C of a round of the loop; judged: which ranks count as missing. */
 static int check_clock(struct shmrt_meet *m, bool judged)
 {
@@ -126,12 +142,8 @@ static int check_clock(struct shmrt_meet *m, bool judged)
         return shmrt_error_set(m->error_out, -ECANCELED,
                                "interrupted while the ranks were meeting");
     if (waited_ns > m->meeting->warn_ns && !m->warned) {
-        m->warned = true;
         list_missing(m, judged, missing, sizeof missing);
-        shmrt_log(&m->meeting->logger, SHMRT_LOG_WARNING,
-                  "rank %d waits for rank(s) %s of %d to meet, %.0f s so far (job %s)",
-                  m->meeting->rank, missing, m->meeting->size, (double)waited_ns / 1e9,
-                  m->meeting->job);
+        warn_once(m, missing, waited_ns);
     }
     bool waits = any_missing(m, judged);
     if (waited_ns <= m->meeting->timeout_ns || !(waits || any_unanswered(m)))

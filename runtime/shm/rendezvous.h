@@ -32,6 +32,7 @@ struct shmrt_meeting {
     int64_t start_ns; /* of the deadline, on shmrt_now_ns() */
     int64_t timeout_ns;
     int64_t warn_ns;
+    const char *trouble; /* why this rank comes only to tell the others; or NULL */
     struct shmrt_logger logger;
     struct shmrt_interrupt interrupt;
 };

@@ -222,7 +222,7 @@ static int hear_of_trouble(struct rank *rank)
     if (rank->rank == POOR)
         CHECK(deny(denial->number, denial->code));
     if (rank->rank == LATE)
-        ranks_nap_ms(300);
+        ranks_nap_ms(1000); /* the other says what it waits for */
     CHECK(!rank_comm(rank, &error));
     CHECK(strstr(error.text, denial->line));
     if (rank->rank == POOR) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_unlike.c - ranks that can't go together: of another version of the library, or with shared
- * memory switched off. All are told at once, and why. */
+ * memory switched off, or with a wrong setting. All are told at once, and why. */
 #include "comm.h"
 #include "ranks.h"
 #include "shm/rendezvous_name.h"
@@ -182,6 +182,53 @@ static void ranks_that_are_off_are_named_on_all(void **state)
     }
 }
 
+/* @rank->arg: the setting that one rank alone has wrong. */
+struct wrong {
+    int rank;
+    const char *setting;
+    const char *words;
+};
+
+static int be_wrong_on_one(struct rank *rank)
+{
+    const struct wrong *wrong = rank->arg;
+    const char *const settings[] = {NO_DEADLINE, wrong->setting, NULL};
+    static const char *const right[] = {NO_DEADLINE, NULL};
+    char passed_on[32];
+    struct shmrt_error error;
+    bool is_it = rank->rank == wrong->rank;
+    rank->settings = is_it ? settings : right;
+    snprintf(passed_on, sizeof passed_on, "rank %d gave up: ", wrong->rank);
+    CHECK(!rank_comm(rank, &error));
+    CHECK_TEXT(error, wrong->words);
+    CHECK(error.code == (is_it ? -EINVAL : -ECONNABORTED));
+    CHECK((strncmp(error.text, passed_on, strlen(passed_on)) == 0) == !is_it);
+    rank->settings = right;
+    struct shmrt_comm *comm = rank_comm(rank, NULL);
+    CHECK(comm && shmrt_barrier(comm) == 0);
+    shmrt_comm_destroy(comm);
+    return 0;
+}
+
+static void a_wrong_setting_of_one_is_told_to_all(void **state)
+{
+    (void)state;
+    struct wrong wrongs[] = {
+        {1, "segment=1K", "segment=1K is not a number from"},
+        {0, "speed=11", "\"speed=11\" is not key=value"},
+        {2, "rendezvous_timeout=never", "rendezvous_timeout=never is not a number"},
+        {1, "kernel=mmx", "SHMRT_KERNEL=mmx is not a rung"},
+        {0, "groups=0-", "SHMRT_GROUPS=0- is not auto"},
+        {2, "sum_order=height", "SHMRT_SUM_ORDER=height is not placement"},
+        {0, "tune=later", "SHMRT_TUNE=later is not auto"},
+    };
+    for (size_t i = 0; i < sizeof wrongs / sizeof wrongs[0]; i++) {
+        struct ranks_run run = {
+            .kind = RANKS_PROCESSES, .size = 3, .body = be_wrong_on_one, .arg = &wrongs[i]};
+        ranks_run_well(&run);
+    }
+}
+
 /* Nothing is left behind: the same job meets again, with all on. */
 static int be_off_once(struct rank *rank)
 {
@@ -210,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(other_versions_are_named),
         cmocka_unit_test(ranks_that_are_off_are_named_on_all),
+        cmocka_unit_test(a_wrong_setting_of_one_is_told_to_all),
         cmocka_unit_test(the_same_ranks_may_meet_again),
     };
     return cmocka_run_group_tests_name("unlike", tests, NULL, NULL);

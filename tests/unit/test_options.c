@@ -80,13 +80,17 @@ static void mistakes_name_the_value_and_the_range(void **state)
         struct shmrt_error error;
         assert_int_equal(shmrt_options_load(settings, &options, &error), -EINVAL);
         assert_non_null(strstr(error.text, wrong[i][1]));
+        assert_int_equal(options.segment_bytes, 8 << 20); /* as if it had not been given */
+        assert_string_equal(options.kernel, "auto");
     }
     struct shmrt_options options;
     struct shmrt_error error;
+    const char *const settings[] = {"lanes=many", "yield=7", NULL};
     setenv("SHMRT_SPIN_US", "fast", 1);
-    assert_int_equal(shmrt_options_load(NULL, &options, &error), -EINVAL);
+    assert_int_equal(shmrt_options_load(settings, &options, &error), -EINVAL);
     unsetenv("SHMRT_SPIN_US");
-    assert_non_null(strstr(error.text, "SHMRT_SPIN_US=fast"));
+    assert_non_null(strstr(error.text, "SHMRT_SPIN_US=fast")); /* the first of several */
+    assert_int_equal(options.yield_us, 7);
 }
 
 static void description_lists_every_option(void **state)
