@@ -12,11 +12,10 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 logs=build/test-logs
 jobs=$(nproc)
 tests_at_once=$((jobs + 1)) # some only wait
-# Of the Python tests, those that mostly wait (for time limits, for dead ranks, or for each other), and some that use
-# one core, so that both streams of tests take as long. None of them measures, and none counts what is left behind
-# on the machine.
-waiting=(tests/badinput tests/c10d tests/machines tests/aoti tests/packaging tests/conformance tests/deploy
-    tests/deepspeed tests/parallel)
+# Of the Python tests, those that mostly wait (for time limits, for dead ranks, or for each other), and those under
+# QEMU, which use one core, so that both streams of tests take as long. None of them measures, and none counts what
+# is left behind on the machine.
+waiting=(tests/cross tests/badinput tests/c10d tests/machines tests/conformance tests/deploy)
 slowest=(--durations=40 --durations-min=2)
 rows=()
 failed=0
