@@ -164,6 +164,14 @@ def test_crashing_topology(launcher):
     refused(launcher, "is XML that crashes hwloc (signal", *PLAN, "--topology", "edited.xml")
 
 
+def test_preload_in_a_folder_that_is_gone(launcher):
+    """Deleted by the process that becomes shm-launch."""
+    folder = launcher.folder / "gone"
+    folder.mkdir()
+    command = [*RUN, "--preload", "./libone.so", "true"]
+    refused(launcher, "no current folder: {why}", *command, cwd=folder, preexec_fn=lambda: folder.rmdir())
+
+
 def test_preload_in_a_folder_with_a_blank(launcher):
     folder = launcher.folder / "with blank"
     folder.mkdir()

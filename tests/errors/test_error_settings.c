@@ -4,6 +4,7 @@
 #include "comm.h"
 #include "documented.h"
 #include "shm/memory_limit.h"
+#include "shm/shared_file.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -111,6 +112,40 @@ static void huge_pages_that_do_not_fit(void **state)
     assert_documented(&told, "this kernel has no hugetlb pages that fit into");
 }
 
+static bool is_kernel_old;
+
+int __real_madvise(void *start, size_t bytes, int advice);
+int __wrap_madvise(void *start, size_t bytes, int advice);
+
+/* As before Linux 5.14, to which this advice was unknown. */
+int __wrap_madvise(void *start, size_t bytes, int advice)
+{
+    enum { POPULATE_WRITE = 23 };
+    if (!is_kernel_old || advice != POPULATE_WRITE)
+        return __real_madvise(start, bytes, advice);
+    errno = EINVAL;
+    return -1;
+}
+
+/* The file is of ordinary pages and passes for one of hugetlb, which few machines have. */
+static void hugetlb_of_an_old_kernel(void **state)
+{
+    (void)state;
+    const struct shmrt_file_use use = {"a shared segment", "segment", "SHMRT_SEGMENT"};
+    const struct shmrt_file_wish wish = {.use = &use, .bytes = 1 << 20};
+    struct shmrt_file file;
+    struct shmrt_error error = {0};
+    assert_int_equal(shmrt_file_make(&wish, NULL, &file, &error), 0);
+    file.kind = SHMRT_PAGES_HUGETLB;
+    is_kernel_old = true;
+    assert_int_equal(shmrt_file_take(&use, &file, 0, file.bytes, &error), -ENOTSUP);
+    is_kernel_old = false;
+    assert_documented(&error, "hugetlb pages can't be bound before Linux 5.14");
+    file.kind = SHMRT_PAGES_ORDINARY;
+    assert_int_equal(shmrt_file_take(&use, &file, 0, file.bytes, &error), 0);
+    shmrt_file_release(&file, true);
+}
+
 /* In a child, since a limit that was lowered is not raised again. */
 static void a_limit_of_files_sizes(void **state)
 {
@@ -172,9 +207,10 @@ static void variables_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(settings_are_refused),   cmocka_unit_test(memory_that_is_not_there),
-        cmocka_unit_test(groups_need_binding),    cmocka_unit_test(huge_pages_that_do_not_fit),
-        cmocka_unit_test(a_limit_of_files_sizes), cmocka_unit_test(variables_are_refused),
+        cmocka_unit_test(settings_are_refused),     cmocka_unit_test(memory_that_is_not_there),
+        cmocka_unit_test(groups_need_binding),      cmocka_unit_test(huge_pages_that_do_not_fit),
+        cmocka_unit_test(hugetlb_of_an_old_kernel), cmocka_unit_test(a_limit_of_files_sizes),
+        cmocka_unit_test(variables_are_refused),
     };
     return cmocka_run_group_tests_name("error_settings", tests, NULL, NULL);
 }

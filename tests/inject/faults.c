@@ -5,11 +5,13 @@
  * message that went or came in part.
  *
  * SHMRT_INJECT=malloc:17 lets the 17th call within the window fail. The window is what a program
- * says by inject_window(), or all of a program that does not know of it (SHMRT_INJECT=...:all).
+ * says by inject_window(), or all of a program that does not know of it (SHMRT_INJECT=...:all), and
+ * of what it forks; with ...:own not of that.
  * Live allocations are counted always: what is not freed shows as a difference.
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -32,6 +34,23 @@ static atomic_bool is_open;
 static char kind[16], told[256];
 static long failing;
 
+static void close_window(void)
+{
+    atomic_store(&is_open, false);
+}
+
+/* What stands behind this library in LD_PRELOAD stays there. */
+static void leave_preload(void)
+{
+    char rest[1024] = "";
+    const char *list = getenv("LD_PRELOAD"), *colon = list ? strchr(list, ':') : NULL;
+    if (colon)
+        snprintf(rest, sizeof rest, "%s", colon + 1);
+    unsetenv("LD_PRELOAD");
+    if (rest[0])
+        setenv("LD_PRELOAD", rest, 1);
+}
+
 /* The ranks of a launcher inherit neither the library nor the fault. */
 __attribute__((constructor)) static void read_wish(void)
 {
@@ -43,8 +62,11 @@ __attribute__((constructor)) static void read_wish(void)
     snprintf(told, sizeof told, "%s", file ? file : "");
     unsetenv("SHMRT_INJECT_TELL");
     unsetenv("SHMRT_INJECT");
-    unsetenv("LD_PRELOAD");
-    atomic_store(&is_open, strcmp(when, "all") == 0);
+    leave_preload();
+    bool is_own = strcmp(when, "own") == 0;
+    if (is_own)
+        pthread_atfork(NULL, NULL, close_window);
+    atomic_store(&is_open, is_own || strcmp(when, "all") == 0);
 }
 
 /* Found by their names, in faults.h. */

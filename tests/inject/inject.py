@@ -17,7 +17,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import messages
+import failure_table
 from errnos import errnos
 from launches import LAUNCHES, Launches
 from ranks import SCENARIOS, Ranks
@@ -114,7 +114,7 @@ def run(options) -> int:
     ranks = Ranks((options.programs / "inject_rank").resolve(), (options.programs / "libinject_faults.so").resolve())
     launches = Launches(options.launcher.resolve(), ranks.library)
     if options.messages:
-        return messages.check(options.messages, ranks, launches, options.jobs)
+        return failure_table.check(options.messages, ranks, launches, options.jobs)
     only = [name for name in options.only.split(",") if name] or [*SCENARIOS, *LAUNCHES]
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(options.jobs) as pool:
         for scenario in only:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -21,11 +22,36 @@ GONE_S = 30  # the last process that the launcher has started may end a moment a
 
 READER_LEFT = 128 + signal.SIGPIPE
 
-# What shm-launch is asked to do, and whether strace follows into what it forks, up to their exec.
+
+@dataclass(frozen=True)
+class Launch:
+    """What shm-launch is asked to do; {library} among the words is the library of faults."""
+
+    words: tuple[str, ...]
+    follows: bool = False  # strace goes into what it forks, up to their exec
+    files: dict[str, str] = field(default_factory=dict)
+    code: int = 0  # where nothing fails
+    also_preloaded: str = ""  # with the library of faults, which takes itself out
+    which: str = "all"  # of its calls may fail: "own" leaves out those of what it forks
+
+
+CPU = str(min(os.sched_getaffinity(0)))
 LAUNCHES = {
-    "plan": (("plan", "-n", "2", "--draw", "plan.svg"), False),
-    "start": (("-n", "2", "--env", "A=B", "--log-dir", "logs", "sh", "-c", "echo of rank $RANK"), False),
-    "children": (("-n", "2", "--log-dir", "logs", "sh", "-c", "echo of rank $RANK"), True),
+    "plan": Launch(("plan", "-n", "2", "--draw", "plan.svg")),
+    "start": Launch(("-n", "2", "--env", "A=B", "--log-dir", "logs", "sh", "-c", "echo of rank $RANK")),
+    "children": Launch(("-n", "2", "--log-dir", "logs", "sh", "-c", "echo of rank $RANK"), follows=True),
+    "listed": Launch(("plan", "-n", "1", "--cpus", CPU)),
+    "configured": Launch(
+        ("plan", "--config", "./c.yaml"), files={"c.yaml": "ranks: 1\nenv:\n  A: B\n  C: D\n"}
+    ),
+    "preloading": Launch(
+        ("-n", "1", "--preload", "{library}", "echo", "of the rank"), also_preloaded="libm.so.6", which="own"
+    ),
+    "diff": Launch(
+        ("plan", "-n", "1", "--diff", "./a.yaml", "./b.yaml"),
+        files={"a.yaml": "no-bind: false\n", "b.yaml": "no-bind: true\n"},
+        code=1,
+    ),
 }
 DROPPED = ("OMP_", "SHMRT_", "SHM_LAUNCH_", "LD_PRELOAD", "RANK", "WORLD_SIZE", "MASTER_", "SLURM_", "PMI")
 
@@ -44,15 +70,24 @@ class Launches:
         self.program, self.library = program, library
         self.usual: dict[str, str] = {}
 
+    def preload(self, scenario: str, kind: str, number: int) -> dict[str, str]:
+        launch = LAUNCHES[scenario]
+        libraries = ":".join(filter(None, [str(self.library), launch.also_preloaded]))
+        return {"LD_PRELOAD": libraries, "SHMRT_INJECT": f"{kind}:{number}:{launch.which}"}
+
     def run(self, scenario: str, *command: str, env: dict[str, str] | None = None):
         """Exit code (None: it hung), output, errors, and what is left behind."""
         marker = f"SHMRT_TEST_MARKER={uuid.uuid4().hex}"
         clean = {key: value for key, value in os.environ.items() if not key.startswith(DROPPED)}
         name, value = marker.split("=")
+        launch = LAUNCHES[scenario]
+        words = [str(self.library) if word == "{library}" else word for word in launch.words]
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "tmp").mkdir()
+            for file, text in launch.files.items():
+                (Path(folder) / file).write_text(text)
             process = subprocess.Popen(
-                [*command, self.program, *LAUNCHES[scenario][0]],
+                [*command, self.program, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -77,17 +112,17 @@ class Launches:
             if code is None:
                 out, err = process.communicate()
         # Notes are of what else runs on the machine, and come and go.
-        lines = [line for line in out.splitlines() if line and not line.startswith("note: ")]
+        lines = [line for line in out.splitlines() if line and not line.startswith(("note: ", "note, of"))]
         return code, "\n".join(sorted(lines)), err, left
 
     def learn(self, scenario: str) -> None:
         code, out, err, left = self.run(scenario)
-        if code != 0 or left:
+        if code != LAUNCHES[scenario].code or left:
             raise SystemExit(f"{scenario} goes wrong without any fault: {code} {err} {left}")
         self.usual[scenario] = out
 
     def follow(self, scenario: str) -> list[str]:
-        return ["-f", "-b", "execve"] if LAUNCHES[scenario][1] else []
+        return ["-f", "-b", "execve"] if LAUNCHES[scenario].follows else []
 
     def calls(self, scenario: str, folder: Path) -> list[Call]:
         log = folder / "launch.log"
@@ -99,21 +134,19 @@ class Launches:
             call
             for call in everything
             if "main" in call.site
-            and call.is_first_thread != LAUNCHES[scenario][1]
+            and call.is_first_thread != LAUNCHES[scenario].follows
             and (call.is_first_thread or (call.syscall, call.occurrence) not in linking)
         ]
 
     def count(self, scenario: str, kind: str) -> int:
-        if LAUNCHES[scenario][1]:
+        if LAUNCHES[scenario].follows:
             return 0
         with tempfile.NamedTemporaryFile() as told:
-            env = {"LD_PRELOAD": str(self.library), "SHMRT_INJECT": f"{kind}:0:all", "SHMRT_INJECT_TELL": told.name}
-            self.run(scenario, env=env)
+            self.run(scenario, env=self.preload(scenario, kind, 0) | {"SHMRT_INJECT_TELL": told.name})
             return int(Path(told.name).read_text() or 0)
 
     def fail_library_call(self, scenario: str, kind: str, number: int) -> Outcome:
-        env = {"LD_PRELOAD": str(self.library), "SHMRT_INJECT": f"{kind}:{number}:all"}
-        return self.judged(scenario, *self.run(scenario, env=env))
+        return self.judged(scenario, *self.run(scenario, env=self.preload(scenario, kind, number)))
 
     def fail_syscall(self, scenario: str, call: Call, error: str, folder: Path) -> Outcome:
         how = "retval=0" if error == "end" else f"error={error}"
@@ -131,16 +164,17 @@ class Launches:
     def judged(self, scenario: str, code: int | None, out: str, err: str, left: list[str]) -> Outcome:
         outcome = Outcome([f"left behind: {what}" for what in left])
         words = [line for line in err.splitlines() if line.startswith("shm-launch: ")]
+        is_usual = code == LAUNCHES[scenario].code
         if code is None:
             outcome.unclean.append("hangs")
         elif code == READER_LEFT and any("killed by signal 13" in line for line in words):
             pass  # the launcher's output went nowhere, so the ranks' did: they end as any writer does
         elif code < 0 or code > 128:
             outcome.unclean.append(f"exit code {code}: {err}")
-        elif code and not words:
+        elif code and not words and not is_usual:
             outcome.unclean.append(f"exit code {code} without a word: {err}")
-        elif code == 0 and out != self.usual[scenario] and not words:
+        elif is_usual and out != self.usual[scenario] and not words:
             outcome.unclean.append(f"says success, but wrote: {out!r}, not {self.usual[scenario]!r}; {err}")
-        outcome.result = "error" if code else "ok"
+        outcome.result = "ok" if is_usual else "error"
         outcome.texts = [line.removeprefix("shm-launch: ") for line in words]
         return outcome

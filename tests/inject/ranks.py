@@ -24,6 +24,8 @@ SCENARIOS = {
     "off": (2, 1),
     "lonely": (2, 1),
     "taken": (2, 1),
+    "blocks": (2, 1),
+    "recording": (2, 1),
 }
 
 

@@ -54,6 +54,14 @@ static int expect(struct inject_run *run, const char *at, bool is_right)
     return is_right ? 0 : -1;
 }
 
+/* What is told only, since the communicator does without. */
+static void keep_warning(enum shmrt_log_level level, const char *line, void *text)
+{
+    const char *why = strstr(line, "no file of records is kept: ");
+    if (level == SHMRT_LOG_WARNING && why)
+        snprintf(text, SHMRT_ERROR_TEXT_BYTES, "%s", strstr(why, ": ") + 2);
+}
+
 static struct shmrt_comm *create(struct inject_run *run, const char *const *settings)
 {
     enum { SETTINGS = 16 };
@@ -62,8 +70,12 @@ static struct shmrt_comm *create(struct inject_run *run, const char *const *sett
         with_patience[i + 1] = settings[i];
     struct shmrt_comm *comm = NULL;
     struct shmrt_error error = {0};
-    struct shmrt_params params = {
-        .rank = run->rank, .size = run->size, .job = run->job, .settings = with_patience};
+    struct shmrt_params params = {.rank = run->rank,
+                                  .size = run->size,
+                                  .job = run->job,
+                                  .settings = with_patience,
+                                  .log = keep_warning,
+                                  .log_arg = run->warning};
     int rc = shmrt_comm_create(&params, &comm, &error);
     if (rc)
         fail(run, "shmrt_comm_create", rc, error.text);
@@ -314,6 +326,41 @@ static void with_measuring(struct inject_run *run)
     short_life(run, measured);
 }
 
+/* More than the pool can describe in what it begins with. */
+static void with_blocks(struct inject_run *run)
+{
+    enum { BLOCKS = 80 };
+    void *blocks[BLOCKS] = {NULL};
+    struct shmrt_comm *comm = create(run, usual);
+    if (!comm)
+        return;
+    int rc = 0;
+    for (int i = 0; i < BLOCKS && rc == 0; i++)
+        rc = shmrt_alloc(comm, 1, &blocks[i]);
+    if (rc)
+        fail(run, "shmrt_alloc", rc, shmrt_comm_error(comm)->text);
+    rc = shmrt_barrier(comm);
+    if (rc && run->code)
+        run->is_wrong = 1; /* the communicator should have stayed usable */
+    else if (rc)
+        fail(run, "shmrt_barrier", rc, shmrt_comm_error(comm)->text);
+    for (int i = 0; i < BLOCKS; i++)
+        shmrt_free(blocks[i]);
+    shmrt_comm_destroy(comm);
+}
+
+/* Only of the victim, who has a folder of its own for it. */
+static void with_recorder(struct inject_run *run)
+{
+    char recorder[256];
+    const char *folder = getenv("XDG_CACHE_HOME");
+    const char *const recorded[] = {USUAL, "lanes=1", recorder, NULL};
+    snprintf(recorder, sizeof recorder, "recorder=%s/records", folder ? folder : ".");
+    short_life(run, run->rank == 1 ? recorded : usual);
+    if (*run->warning)
+        fail(run, "SHMRT_RECORDER", -EIO, run->warning);
+}
+
 /* Meetings that fail: all of them have to, and leave nothing. */
 static void differing(struct inject_run *run)
 {
@@ -358,6 +405,7 @@ inject_scenario inject_scenario_find(const char *name, int *is_cold_out)
         {"tuning", with_tuning, 0},   {"differing", differing, 0},
         {"lonely", lonely, 0},        {"off", switched_off, 0},
         {"taken", taken, 0},          {"measuring", with_measuring, 0},
+        {"blocks", with_blocks, 0},   {"recording", with_recorder, 0},
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(known[i].name, name) == 0) {

@@ -15,6 +15,7 @@ struct inject_run {
     const char *at;       /* its name, or of the call whose result was wrong */
     int is_wrong;         /* a call said success, and its result is not right */
     char text[SHMRT_ERROR_TEXT_BYTES];
+    char warning[SHMRT_ERROR_TEXT_BYTES]; /* why it goes on without a file of records */
 };
 
 typedef void (*inject_scenario)(struct inject_run *run);
