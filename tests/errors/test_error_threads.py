@@ -7,15 +7,17 @@ import contextlib
 import ctypes
 import os
 import resource
+from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from error_table import assert_documented
-from python_errors import said
+from python_errors import said, wait_for
+from test_error_groups import join, leave
 
 LIBC = ctypes.CDLL(None)
-MORE_THAN_THERE_IS = 1 << 46  # bytes of address space
+MORE_THAN_THERE_IS = 1 << 60  # bytes of address space
 
 
 @pytest.fixture
@@ -72,3 +74,27 @@ def test_no_thread(alone, words, code, lacking):
     dist.barrier()
     assert torch.equal(out, torch.ones(3))
     assert torch.equal(refused, torch.zeros(3))  # it was not started
+
+
+def receive_without_a_thread(said_it: Path) -> tuple[tuple[str, str], float]:
+    """The receive that was refused is not there: the message goes to the next one."""
+    join()
+    found = ("0", "")
+    x = torch.zeros(1)
+    if dist.get_rank() == 0:
+        with no_thread():
+            found = said(lambda: dist.irecv(torch.zeros(1), 1))
+        said_it.touch()
+        dist.irecv(x, 1).wait()
+    else:
+        wait_for(said_it)
+        dist.send(torch.full((1,), 7.0), 0)
+    leave()
+    return found, x.item()
+
+
+def test_no_thread_for_messages(two_ranks, tmp_path):
+    ((code, text), got), _ = two_ranks().call(receive_without_a_thread, tmp_path / "said", timeout=120)
+    assert code == "EAGAIN"
+    assert_documented("collectives can't be started: {why}", text, "the errno")
+    assert got == 7

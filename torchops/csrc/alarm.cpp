@@ -155,12 +155,17 @@ void Alarm::start(const std::function<void()> &ring)
     shared_ = shared;
 }
 
+void Alarm::prepare(const std::function<void()> &ring)
+{
+    if (!shared_ && forks_ == fork_count())
+        start(ring);
+}
+
 void Alarm::set(std::chrono::nanoseconds delay, const std::function<void()> &ring)
 {
     if (forks_ != fork_count())
         return;
-    if (!shared_)
-        start(ring);
+    prepare(ring);
     if (shared_->stopped.load(std::memory_order_relaxed))
         return;
     shared_->is_set.store(true, std::memory_order_relaxed);

@@ -13,11 +13,11 @@ namespace shmrt
  * Alarm - calls a function on a thread of its own, a delay after it was set
  *
  * To set it costs one system call and wakes nobody, so who comes before the delay is over pays for
- * no change of threads. The thread is started by the first set(), lives until stop(), is a
- * Background one, and opens no OpenMP region, nor does PyTorch on it.
+ * no change of threads. The thread is started by prepare() or the first set(), lives until stop(),
+ * is a Background one, and opens no OpenMP region, nor does PyTorch on it.
  *
- * set(), clear() and stop() are called under one lock of the owner's. A forked child has no thread:
- * there they do nothing.
+ * prepare(), set(), clear() and stop() are called under one lock of the owner's. A forked child has
+ * no thread: there they do nothing.
  */
 class Alarm
 {
@@ -28,7 +28,9 @@ class Alarm
     Alarm &operator=(const Alarm &) = delete;
     ~Alarm();
 
-    /** Call @ring after @delay; each time it has been set once. The first @ring given stays. */
+    /** Start the thread, where it is not there yet. The first @ring given stays. */
+    void prepare(const std::function<void()> &ring);
+    /** Call @ring after @delay; each time it has been set once. Prepares, too. */
     void set(std::chrono::nanoseconds delay, const std::function<void()> &ring);
     /** Not any more, unless it rings already. */
     void clear();

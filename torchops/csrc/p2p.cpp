@@ -239,8 +239,7 @@ void PointToPoint::deliver(const Item &work, int source, const char *data, std::
 void PointToPoint::send(const Item &work)
 {
     Lock lock(mutex_);
-    if (broken_)
-        throw_in_host(broken_);
+    prepare();
     Outgoing &out = outgoing_.at(static_cast<std::size_t>(work->peer_));
     out.works.push_back(work);
     post(lock, out.works.size() == 1);
@@ -249,8 +248,7 @@ void PointToPoint::send(const Item &work)
 void PointToPoint::receive(const Item &work)
 {
     Lock lock(mutex_);
-    if (broken_)
-        throw_in_host(broken_);
+    prepare();
     const auto found = std::find_if(early_.begin(), early_.end(), [&](const Early &early) {
         return !early.wanted_by && work->fits(early.source, early.tag);
     });

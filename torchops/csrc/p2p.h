@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -131,12 +132,14 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint>
     void start(const shmrt_args &args, shmrt_request *&request);
 
     bool step();
+    void prepare();
     void post(Lock &lock, bool is_next);
     void publish(Lock &lock);
     void finish(const Item &work, const std::exception_ptr &error);
     void fail_all(const std::exception_ptr &error);
     void check_deadlines();
     bool is_idle() const;
+    std::function<void()> ring();
     void ring_in(std::chrono::nanoseconds delay);
     void serve();
     void leave();

@@ -136,7 +136,16 @@ void PointToPoint::publish(Lock &lock)
     }
 }
 
-/* After a call that has put something under way: try it, and see that somebody looks after it. */
+/* Before something is put under way: without the thread it can't be looked after, so it is refused.
+ */
+void PointToPoint::prepare()
+{
+    if (broken_)
+        throw_in_host(broken_);
+    alarm_.prepare(ring());
+}
+
+/* After that: try it, and see that somebody looks after it. */
 void PointToPoint::post(Lock &lock, bool is_next)
 {
     if (is_next)
@@ -146,12 +155,17 @@ void PointToPoint::post(Lock &lock, bool is_next)
         ring_in(DELAY);
 }
 
-void PointToPoint::ring_in(std::chrono::nanoseconds delay)
+std::function<void()> PointToPoint::ring()
 {
-    alarm_.set(delay, [weak = weak_from_this()] {
+    return [weak = weak_from_this()] {
         if (const std::shared_ptr<PointToPoint> self = weak.lock())
             self->serve();
-    });
+    };
+}
+
+void PointToPoint::ring_in(std::chrono::nanoseconds delay)
+{
+    alarm_.set(delay, ring());
 }
 
 /* On the alarm's thread, until nothing is under way or somebody waits, who does it then. */

@@ -96,8 +96,11 @@ void WorkQueue::publish(Lock &lock, const Item &work)
         own = own_server();
         if (own)
             own->is_in_callback = true;
-        if (may_run())
-            ring_in(attended_ >= ATTENDED ? LONG_DELAY : DELAY);
+        try {
+            if (may_run())
+                ring_in(attended_ >= ATTENDED ? LONG_DELAY : DELAY);
+        } catch (...) { /* no second thread: then they run after the callbacks */
+        }
     }
     lock.unlock();
     work->publish();
