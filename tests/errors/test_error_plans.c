@@ -2,7 +2,7 @@
 /* test_error_plans.c - requests that only a program can make, in the words of docs/errors.md; what
  * shm-launch can ask for is in test_error_launcher.py. */
 #include "documented.h"
-#include "shmrt_placement.h"
+#include "one_cpu.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -15,23 +15,15 @@
 static void requests_are_refused(void **state)
 {
     (void)state;
-    struct shmrt_machine_node node = {.memory_bytes = 1 << 30, .has_cpus = true, .allowed = true};
-    struct shmrt_machine_cpu cpu = {.allowed = true};
-    struct shmrt_machine machine = {.cpu_count = 1,
-                                    .node_count = 1,
-                                    .cpus = &cpu,
-                                    .nodes = &node,
-                                    .core_count = 1,
-                                    .l3_count = 1,
-                                    .package_count = 1,
-                                    .kind_count = 1};
+    struct one_cpu here;
+    one_cpu_describe(0, &here);
     const struct shmrt_placement_request requests[] = {{.ranks = 0}, {.ranks = 65}};
     static const char *const words[] = {"how many ranks? Give a number, or one",
                                         "{ranks} ranks are more than the limit of"};
     for (size_t i = 0; i < 2; i++) {
         struct shmrt_plan *plan = NULL;
         struct shmrt_error error = {0};
-        int rc = shmrt_plan_create(&machine, &requests[i], &plan, &error);
+        int rc = shmrt_plan_create(&here.machine, &requests[i], &plan, &error);
         assert_int_equal(rc, -EINVAL);
         assert_null(plan);
         assert_documented(&error, words[i]);

@@ -5,11 +5,10 @@
 #include "comm.h"
 #include "documented.h"
 #include "ranks.h"
-#include "shm/rendezvous_name.h"
+#include "stranger.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -47,49 +46,14 @@ static void without_memory(struct shmrt_hello *hello)
     hello->absent = SHMRT_IN_TROUBLE;
 }
 
-static int make_memfd(const struct stranger *stranger, unsigned flags, size_t bytes)
-{
-    int fd = memfd_create("stranger", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
-    if (fd >= 0 && (ftruncate(fd, (off_t)bytes) || fcntl(fd, F_ADD_SEALS, stranger->seals))) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
-}
-
-/* Rank 0: sends rank 1's own hello back, changed, with descriptors of its own, and that all is
- * well. */
+/* Rank 0. */
 static void answer(const pid_t *pids, void *arg)
 {
     const struct stranger *stranger = arg;
-    const struct shmrt_logger silence = {0};
-    struct shmrt_received got;
-    char key[SHMRT_JOB_BYTES];
     (void)pids;
-    assert_int_equal(shmrt_job_key(stranger->run->job, NULL, key, NULL), 0);
-    int listener = shmrt_name_listen(key, 0, &silence, NULL), rc;
-    struct pollfd door = {.fd = listener, .events = POLLIN};
-    assert_int_equal(poll(&door, 1, ANSWER_MS), 1);
-    struct pollfd p = {.fd = shmrt_name_accept(listener), .events = POLLIN};
-    do {
-        assert_int_equal(poll(&p, 1, ANSWER_MS), 1);
-        rc = shmrt_message_receive(p.fd, &got);
-    } while (rc == -EAGAIN);
-    assert_int_equal(rc, 0);
-    shmrt_received_close(&got);
-    got.message.hello.rank = 0;
-    if (stranger->change)
-        stranger->change(&got.message.hello);
-    int fds[2] = {make_memfd(stranger, 0, SEGMENT), make_memfd(stranger, stranger->flags, POOL)};
-    rc = shmrt_message_send(p.fd, &got.message.hello, sizeof got.message.hello, fds, 2);
-    assert_int_equal(rc, 0);
-    struct shmrt_verdict verdict = {.head = shmrt_message_head_make(SHMRT_MESSAGE_VERDICT)};
-    (void)shmrt_message_send(p.fd, &verdict, sizeof verdict, NULL, 0);
-    close(fds[0]);
-    close(fds[1]);
-    (void)poll(&p, 1, ANSWER_MS); /* the verdict */
-    close(p.fd);
-    shmrt_name_close(listener);
+    const int fds[2] = {stranger_memfd(0, SEGMENT, stranger->seals),
+                        stranger_memfd(stranger->flags, POOL, stranger->seals)};
+    stranger_answer(stranger->run->job, fds, stranger->change);
 }
 
 static int hear(struct rank *rank)
@@ -134,7 +98,7 @@ static void huge_pages_nobody_asked_for(void **state)
     struct stranger stranger = {.words = "of hugetlb pages, which this rank does not use",
                                 .seals = SEALS,
                                 .flags = MFD_HUGETLB};
-    int fd = make_memfd(&stranger, stranger.flags, POOL);
+    int fd = stranger_memfd(stranger.flags, POOL, stranger.seals);
     if (fd < 0)
         skip();
     close(fd);

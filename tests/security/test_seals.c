@@ -6,12 +6,11 @@
 #include "comm.h"
 #include "counting.h"
 #include "ranks.h"
-#include "shm/rendezvous_name.h"
+#include "stranger.h"
 #include "users.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,19 +23,10 @@
 
 #include <cmocka.h>
 
-enum { SEGMENT = 1 << 20, POOL = 2 << 20, ANSWER_MS = 60000 };
+enum { SEGMENT = 1 << 20, POOL = 2 << 20 };
 enum { GOOD_SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
 #define HUGETLB 0x0004U /* MFD_HUGETLB */
-
-static int make_memfd(unsigned flags, size_t bytes, int seals)
-{
-    int fd = memfd_create("shown", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
-    if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0 && fcntl(fd, F_ADD_SEALS, seals) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
 
 static int reopen(int fd, int flags)
 {
@@ -49,43 +39,43 @@ static int reopen(int fd, int flags)
 
 static int make_good(size_t bytes)
 {
-    return make_memfd(0, bytes, GOOD_SEALS);
+    return stranger_memfd(0, bytes, GOOD_SEALS);
 }
 
 static int make_unsealed(size_t bytes)
 {
-    return make_memfd(0, bytes, 0);
+    return stranger_memfd(0, bytes, 0);
 }
 
 static int make_sealed_for_now(size_t bytes)
 {
-    return make_memfd(0, bytes, F_SEAL_SHRINK | F_SEAL_GROW);
+    return stranger_memfd(0, bytes, F_SEAL_SHRINK | F_SEAL_GROW);
 }
 
 static int make_growing(size_t bytes)
 {
-    return make_memfd(0, bytes, F_SEAL_SHRINK | F_SEAL_SEAL);
+    return stranger_memfd(0, bytes, F_SEAL_SHRINK | F_SEAL_SEAL);
 }
 
 static int make_short(size_t bytes)
 {
-    return make_memfd(0, bytes / 2, GOOD_SEALS);
+    return stranger_memfd(0, bytes / 2, GOOD_SEALS);
 }
 
 static int make_empty(size_t bytes)
 {
     (void)bytes;
-    return make_memfd(0, 0, GOOD_SEALS);
+    return stranger_memfd(0, 0, GOOD_SEALS);
 }
 
 static int make_long(size_t bytes)
 {
-    return make_memfd(0, 3 * bytes, GOOD_SEALS);
+    return stranger_memfd(0, 3 * bytes, GOOD_SEALS);
 }
 
 static int make_hugetlb(size_t bytes)
 {
-    return make_memfd(HUGETLB, bytes > POOL ? bytes : POOL, GOOD_SEALS);
+    return stranger_memfd(HUGETLB, bytes > POOL ? bytes : POOL, GOOD_SEALS);
 }
 
 static int make_read_only(size_t bytes)
@@ -100,7 +90,7 @@ static int make_path_only(size_t bytes)
 
 static int make_write_sealed(size_t bytes)
 {
-    return make_memfd(0, bytes, GOOD_SEALS | F_SEAL_WRITE);
+    return stranger_memfd(0, bytes, GOOD_SEALS | F_SEAL_WRITE);
 }
 
 static int make_regular(size_t bytes)
@@ -162,39 +152,14 @@ struct shown {
     struct ranks_run *run;
 };
 
-/* Rank 0: answers the hello of rank 1 with its own words, and with other descriptors. */
+/* Rank 0, with other descriptors than it should have. */
 static void show(const pid_t *pids, void *arg)
 {
     const struct shown *shown = arg;
-    const struct shmrt_logger silence = {0};
-    struct shmrt_received got;
-    char key[SHMRT_JOB_BYTES];
     (void)pids;
-    assert_int_equal(shmrt_job_key(shown->run->job, NULL, key, NULL), 0);
-    int listener = shmrt_name_listen(key, 0, &silence, NULL);
-    assert_true(listener >= 0);
-    struct pollfd door = {.fd = listener, .events = POLLIN};
-    assert_int_equal(poll(&door, 1, ANSWER_MS), 1);
-    int fd = shmrt_name_accept(listener), rc;
-    assert_true(fd >= 0);
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    do {
-        assert_int_equal(poll(&p, 1, ANSWER_MS), 1);
-        rc = shmrt_message_receive(fd, &got);
-    } while (rc == -EAGAIN);
-    assert_int_equal(rc, 0);
-    shmrt_received_close(&got);
-    got.message.hello.rank = 0;
-    int fds[2] = {shown->as_pool ? make_good(SEGMENT) : shown->kind->make(SEGMENT),
-                  shown->as_pool ? shown->kind->make(POOL) : make_good(POOL)};
-    assert_true(fds[0] >= 0 && fds[1] >= 0);
-    rc = shmrt_message_send(fd, &got.message.hello, sizeof got.message.hello, fds, 2);
-    assert_int_equal(rc, 0);
-    close(fds[0]);
-    close(fds[1]);
-    (void)poll(&p, 1, ANSWER_MS); /* the verdict */
-    close(fd);
-    shmrt_name_close(listener);
+    const int fds[2] = {shown->as_pool ? make_good(SEGMENT) : shown->kind->make(SEGMENT),
+                        shown->as_pool ? shown->kind->make(POOL) : make_good(POOL)};
+    stranger_answer(shown->run->job, fds, NULL);
 }
 
 static int refuse_it(struct rank *rank)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_no_topology.c - a library without hwloc: machines are refused in words, and a plan for one
  * that the caller describes is made and applied all the same. */
-#include "shmrt_placement.h"
+#include "one_cpu.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -32,27 +32,19 @@ static void machines_are_refused(void **state)
 static void a_described_machine_is_planned_for(void **state)
 {
     (void)state;
-    struct shmrt_machine_node node = {.memory_bytes = 1 << 30, .has_cpus = true, .allowed = true};
-    struct shmrt_machine_cpu cpu = {.number = (size_t)sched_getcpu(), .allowed = true};
-    struct shmrt_machine machine = {.cpu_count = 1,
-                                    .node_count = 1,
-                                    .cpus = &cpu,
-                                    .nodes = &node,
-                                    .core_count = 1,
-                                    .l3_count = 1,
-                                    .package_count = 1,
-                                    .kind_count = 1};
+    struct one_cpu here;
+    one_cpu_describe((size_t)sched_getcpu(), &here);
     struct shmrt_placement_request request = {.ranks = 1, .memory = SHMRT_MEMORY_LOCAL};
     struct shmrt_plan_applied applied;
     struct shmrt_plan *plan = NULL;
     cpu_set_t bound;
-    assert_int_equal(shmrt_plan_create(&machine, &request, &plan, NULL), 0);
+    assert_int_equal(shmrt_plan_create(&here.machine, &request, &plan, NULL), 0);
     assert_int_equal(shmrt_bitmap_count(&plan->ranks[0].cpus), 1);
     (void)!shmrt_plan_apply(&plan->ranks[0], &applied);
     assert_int_equal(applied.cpus, 0);
     assert_int_equal(sched_getaffinity(0, sizeof bound, &bound), 0);
     assert_int_equal(CPU_COUNT(&bound), 1);
-    assert_true(CPU_ISSET(cpu.number, &bound));
+    assert_true(CPU_ISSET(here.cpu.number, &bound));
     shmrt_plan_destroy(plan);
 }
 
