@@ -34,6 +34,7 @@ static int catch_signals(struct launch_job *job)
         if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
             sigaddset(&set, numbers[i]);
     }
+    sigaddset(&set, SIGCHLD); /* of orphans that are none of the job's */
     const struct sigaction ignore = {.sa_handler = SIG_IGN}, usual = {.sa_handler = SIG_DFL};
     sigaction(SIGPIPE, &ignore, &job->inherited_pipe);
     sigaction(SIGXFSZ, &ignore, &job->inherited_xfsz); /* a write that fails tells us, too */

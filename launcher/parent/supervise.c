@@ -312,11 +312,29 @@ static void hear_keeper(struct supervisor *s)
     keeper_died(s);
 }
 
+/*
+ * Orphans that are none of the job's, as of `docker exec` where shm-launch is a container's first
+ * process. A child that is waited for elsewhere hides those behind it, until its end was seen.
+ */
+static void reap_strangers(const struct supervisor *s)
+{
+    for (;;) {
+        siginfo_t info = {0};
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0 ||
+            info.si_pid == s->keeper || info.si_pid == s->verify.pid)
+            return;
+        waitpid(info.si_pid, NULL, WNOHANG);
+    }
+}
+
 static void handle_signal(struct supervisor *s, int number)
 {
     bool is_repeated =
         s->asked_ns && launch_now_ns() - s->asked_ns < SAME_REQUEST_MS * INT64_C(1000000);
     switch (number) {
+    case SIGCHLD:
+        reap_strangers(s);
+        return;
     case SIGUSR1:
     case SIGUSR2:
     case SIGWINCH:

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """In a container that has less than a machine: right all the same, and at most one line says what is lost, and why."""
 
+import contextlib
 import errno
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import surroundings as around
 from denying import forbidding, needs_numbers
+from processes import eventually
 
 # What is missing, and words of the one line that says so; None where nothing is lost, so nothing is said.
 PLACES = {
@@ -151,3 +155,28 @@ def test_a_cache_that_cannot_be_kept_is_one_line(launcher, rootless):
     assert result.stdout.count("right") == 2
     lines = lines_of(result.stderr)
     assert len(lines) == 1 and f"kept in {launcher.folder}/.cache/shmrt (Read-only file system)" in lines[0]
+
+
+def children(pid: int) -> list[str]:
+    """Their names; those that have ended and were not waited for are among them."""
+    names = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError):  # waited for just now
+            names.append(Path(f"/proc/{child}/stat").read_text().partition("(")[2].rpartition(")")[0])
+    return names
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may make a PID namespace")
+def test_orphans_of_strangers_are_reaped(launcher):
+    """What `docker exec` leaves to a container's first process, which here is shm-launch."""
+    job = ("-n", "2", "sleep", "600")
+    words = ("--pid", "--fork", "--kill-child", launcher.binary, *job)
+    launcher.binary = "unshare"
+    container = launcher.start(*words)
+    eventually(lambda: children(container.pid), "the first process", 30)
+    first = int(Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text())
+    eventually(lambda: children(first) == ["shm-keeper"], "the keeper", 30)
+    inside = ["nsenter", "--target", str(first), "--pid", "sh", "-c", "sleep 2 & true"]
+    subprocess.run(inside, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    eventually(lambda: children(first) == ["shm-keeper", "sleep"], "the orphan", 30)
+    eventually(lambda: children(first) == ["shm-keeper"], "its end, and that it was waited for", 30)
