@@ -27,6 +27,14 @@ struct flat {
     int64_t value[FLAT_MOST_SAMPLES][FLAT_KINDS];
 };
 
+/**
+ * flat_count_exactly - first in main: start this program again, without glibc's caches of free
+ * blocks
+ *
+ * They belong to threads, count as used, and fill up for hours.
+ */
+void flat_count_exactly(char **argv);
+
 /** flat_sample - note what this process holds, if the last sample is old enough */
 void flat_sample(struct flat *flat);
 

@@ -7,6 +7,7 @@
  *
  * This file starts the ranks, and new ones for those that died.
  */
+#include "flat.h"
 #include "mixed.h"
 #include "stress.h"
 
@@ -166,6 +167,7 @@ int main(int argc, char **argv)
         {0},
     };
     stress_parse(argc, argv, options);
+    flat_count_exactly(argv);
     if (ranks < 1 || ranks > SHMRT_MAX_RANKS) {
         fprintf(stderr, "--ranks %" PRIu64 " is not from 1 to %d\n", ranks, SHMRT_MAX_RANKS);
         return 2;
