@@ -65,6 +65,16 @@ Background::~Background()
     is_background = before_;
 }
 
+Foreground::Foreground() : before_(is_background)
+{
+    is_background = false;
+}
+
+Foreground::~Foreground()
+{
+    is_background = before_;
+}
+
 void throw_error(int code, const std::string &text)
 {
     if (!is_background)

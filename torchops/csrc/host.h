@@ -67,6 +67,24 @@ class Background
 };
 
 /**
+ * Foreground - a scope in which code of the host runs, a signal or log handler for example
+ *
+ * It may run inside of a Background, as handlers do during a wait; what it calls of this library
+ * fails in the host's own kind of error.
+ */
+class Foreground
+{
+  public:
+    Foreground();
+    ~Foreground();
+    Foreground(const Foreground &) = delete;
+    Foreground &operator=(const Foreground &) = delete;
+
+  private:
+    const bool before_;
+};
+
+/**
  * Released - the calling thread does without the GIL while this lives
  *
  * Operators arrive without it, plain bindings with it: both may stand in front of a wait that lasts

@@ -51,6 +51,7 @@ void log_line(shmrt_log_level level, const char *line)
         return;
     }
     py::gil_scoped_acquire gil;
+    const Foreground handlers;
     try {
         py::object logger = py::module_::import("logging").attr("getLogger")("shmrt");
         logger.attr(name_of(level))("%s", py::str(line));
@@ -65,6 +66,7 @@ std::exception_ptr check_signals()
     if (!python_is_usable())
         return nullptr;
     py::gil_scoped_acquire gil;
+    const Foreground handlers;
     if (PyErr_CheckSignals() == 0)
         return nullptr;
     return std::make_exception_ptr(py::error_already_set());
