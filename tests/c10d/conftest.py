@@ -65,6 +65,9 @@ def lone_ranks(pools):
 
     yield get
     for pool in used:
+        if not pool.alive():
+            pool.close()
+            continue
         try:
             pool.call(leave, timeout=60)
             pool.renew({"PYTHONPATH": str(HERE)})  # without what the test has set

@@ -49,6 +49,7 @@ CXX_LOCAL = {
     "torchops/csrc/elsewhere.cpp": {"end": Maker(1)},
     "torchops/csrc/engine.cpp": {"fail": Maker(1, "{} with {} failed: ")},
     "torchops/csrc/fused.cpp": {"refuse": Maker(2)},
+    "torchops/csrc/p2p.cpp": {"failure": Maker(1)},
     "torchops/csrc/reductions.cpp": {"refuse": Maker(1)},
 }
 

@@ -147,10 +147,12 @@ bool PointToPoint::give_up()
         const std::string who = work->peer_ < 0 ? "all other ranks have"
                                                 : "rank " + std::to_string(work->peer_) + " has";
         at = receives_.erase(at);
-        finish(work, failure(ECONNABORTED, "recv: " + who +
-                                               " destroyed the process group or ended, and no "
-                                               "message with tag " +
-                                               std::to_string(work->tag_) + " is left"));
+        finish(work,
+               failure(ECONNABORTED, "recv: " + who +
+                                         " destroyed the process group or ended, and no "
+                                         "message with tag " +
+                                         std::to_string(work->tag_) + " is left; rank " +
+                                         std::to_string(own_) + " was in " + work->describe()));
         moved = true;
     }
     return moved;
@@ -273,26 +275,45 @@ void PointToPoint::finish(const Item &work, const std::exception_ptr &error)
 }
 
 /* Nothing goes on after an error of the communicator, which is dead. */
-void PointToPoint::fail_all(const std::exception_ptr &error)
+void PointToPoint::fail_all(int code, const std::string &reason)
 {
     if (!broken_)
-        broken_ = error;
+        broken_ = failure(code, reason);
+    finish_all([&](const MessageWork &) { return failure(code, reason); });
+}
+
+/* The same, where each message says how long it had waited. The first one's words are what later
+ * calls get. */
+void PointToPoint::fail_all_in_waits(int code, const std::string &reason)
+{
+    finish_all([&](const MessageWork &work) {
+        const std::exception_ptr error = failure(code, where_found(work, reason));
+        if (!broken_)
+            broken_ = error;
+        return error;
+    });
+    if (!broken_)
+        broken_ = failure(code, reason);
+}
+
+void PointToPoint::finish_all(ErrorOf error)
+{
     for (Outgoing &out : outgoing_) {
         for (const Item &work : std::exchange(out.works, {}))
-            finish(work, error);
+            finish(work, error(*work));
         out.request = nullptr;
     }
     for (Incoming &in : incoming_) {
         if (const Item work = std::exchange(in.work, {}))
-            finish(work, error);
+            finish(work, error(*work));
         in.is_coming = false;
         in.request = nullptr;
     }
     for (const Early &early : std::exchange(early_, {}))
         if (early.wanted_by)
-            finish(early.wanted_by, error);
+            finish(early.wanted_by, error(*early.wanted_by));
     for (const Item &work : std::exchange(receives_, {}))
-        finish(work, error);
+        finish(work, error(*work));
 }
 
 } // namespace shmrt

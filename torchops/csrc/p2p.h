@@ -7,6 +7,8 @@
 #include "packed.h"
 #include "work.h"
 
+#include <c10/util/FunctionRef.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -38,6 +40,8 @@ class MessageWork final : public GroupWork
   private:
     friend class PointToPoint;
 
+    /* "recv (12 bytes, tag 4), waiting 0.31 s for rank 1" */
+    std::string describe() const;
     bool fits(int source, int tag) const
     {
         return tag == tag_ && (peer_ < 0 || peer_ == source);
@@ -136,7 +140,11 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint>
     void post(Lock &lock, bool is_next);
     void publish(Lock &lock);
     void finish(const Item &work, const std::exception_ptr &error);
-    void fail_all(const std::exception_ptr &error);
+    std::string where_found(const MessageWork &work, const std::string &error) const;
+    void fail_all(int code, const std::string &reason);
+    void fail_all_in_waits(int code, const std::string &reason);
+    using ErrorOf = c10::function_ref<std::exception_ptr(const MessageWork &)>;
+    void finish_all(ErrorOf error);
     void check_deadlines();
     bool is_idle() const;
     std::function<void()> ring();

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <thread>
 #include <utility>
 
@@ -96,6 +97,17 @@ bool MessageWork::wait(std::chrono::milliseconds timeout)
     return true;
 }
 
+std::string MessageWork::describe() const
+{
+    char waited[32];
+    const auto start = deadline_ - timeout_;
+    std::snprintf(waited, sizeof waited, "%.3g",
+                  std::chrono::duration<double>(Clock::now() - start).count());
+    return std::string(opType_ == c10d::OpType::SEND ? "send" : "recv") + " (" +
+           std::to_string(packed_.bytes()) + " bytes, tag " + std::to_string(tag_) + "), waiting " +
+           waited + " s for " + peer_name(peer_);
+}
+
 int MessageWork::sourceRank() const
 {
     return source_;
@@ -116,12 +128,25 @@ bool PointToPoint::step()
         return move_all();
     } catch (const Failure &error) {
         comm_->abort(error.what()); /* a refusal, as for want of memory, ends this rank only */
-        fail_all(std::current_exception());
+        if (error.code() == ECONNABORTED)
+            fail_all_in_waits(error.code(), error.what());
+        else
+            fail_all(error.code(), error.what());
     } catch (const std::exception &error) {
         comm_->abort(error.what());
-        fail_all(std::make_exception_ptr(Failure(EIO, error.what())));
+        fail_all(EIO, error.what());
     }
     return true;
+}
+
+/*
+ * libshmrt knows which piece of a message it was at, or that somebody looked for one. This rank's
+ * part of the story is the message, and since when it waits.
+ */
+std::string PointToPoint::where_found(const MessageWork &work, const std::string &error) const
+{
+    const std::string own_part = "; rank " + std::to_string(own_) + " was in ";
+    return error.substr(0, error.rfind(own_part)) + own_part + work.describe();
 }
 
 /* Futures call back here, and may send and receive. */
@@ -267,14 +292,14 @@ void PointToPoint::check_deadlines()
     if (reason.empty())
         return;
     comm_->abort(reason.c_str());
-    fail_all(std::make_exception_ptr(Failure(ETIMEDOUT, reason)));
+    fail_all(ETIMEDOUT, reason);
 }
 
 void PointToPoint::abort(const char *reason)
 {
     comm_->abort(reason);
     Lock lock(mutex_);
-    fail_all(std::make_exception_ptr(Failure(ECONNABORTED, reason)));
+    fail_all(ECONNABORTED, reason);
     publish(lock);
 }
 
@@ -282,7 +307,7 @@ void PointToPoint::close(int code, const std::string &reason)
 {
     {
         Lock lock(mutex_);
-        fail_all(std::make_exception_ptr(Failure(code, reason)));
+        fail_all(code, reason);
         alarm_.stop();
         publish(lock);
     }
