@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -280,15 +282,48 @@ def test_handled(two_ranks, tmp_path):
     assert_documented("was ended by an exception, which was raised where", second[1], second[0])
 
 
+STORE = """
+import sys
+from torch.distributed import TCPStore
+store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+print(store.port, flush=True)
+sys.stdin.read()
+"""
+
+
+def meet_over(port: int) -> tuple[str, str]:
+    """Rank 0 of two; not by init_process_group(), which would count the group that fails."""
+    return said(lambda: make_group(dist.TCPStore("127.0.0.1", port, is_master=False), 60))
+
+
+def test_the_store_goes(two_ranks):
+    """Rank 0 waits for rank 1, and the process that holds the store is killed."""
+    pool = two_ranks()
+    holder = subprocess.Popen([sys.executable, "-c", STORE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        port = int(holder.stdout.readline())
+        pool.start(meet_over, port, only=[0])
+        store, until = dist.TCPStore("127.0.0.1", port, is_master=False), time.monotonic() + 60
+        while not any(key.endswith("facts/0") for key in store.list_keys()) and time.monotonic() < until:
+            time.sleep(0.01)
+        del store
+    finally:
+        holder.kill()
+        holder.communicate()
+    ((_, (code, text)),) = pool.collect(timeout=60, only=[0])
+    assert_documented('the store over which the ranks of group "{name}" meet is gone', text, code)
+
+
 def test_nobody_comes():
     store = dist.PrefixStore("errors", dist.HashStore())
-    made = dist.distributed_c10d._DistributedBackendOptions()
-    made.store, made.group_rank, made.group_size, made.group_id = store, 0, 2, "errors"
-    made.global_ranks_in_group, made.timeout = [0, 1], timedelta(seconds=0.5)
-    refused("these did not come within {seconds} s", lambda: backend_of(made))
+    refused("these did not come within {seconds} s", lambda: make_group(store, 0.5))
 
 
-def backend_of(made):
+def make_group(store: dist.Store, limit_s: float):
+    """Rank 0 of two."""
     from shmrt import _backend
 
+    made = dist.distributed_c10d._DistributedBackendOptions()
+    made.store, made.group_rank, made.group_size, made.group_id = store, 0, 2, "errors"
+    made.global_ranks_in_group, made.timeout = [0, 1], timedelta(seconds=limit_s)
     return _backend.create(made)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import struct
@@ -107,6 +108,25 @@ def reduce_in_a_handler(said_it: Path) -> list[tuple[str, str]]:
 def test_handlers(two_ranks, tmp_path, words, off):
     (*_, (code, text)), _ = two_ranks(SHMRT_DISABLE=off).call(reduce_in_a_handler, tmp_path / "said", timeout=120)
     assert_documented(words, text, code)
+
+
+class Leaving(logging.Handler):
+    """Leaves the communicator when a call tells which way it goes, before it has gone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        shmrt.finalize()
+
+
+def test_closed_under_a_call():
+    shmrt.init(0, 1, job=f"errors-{uuid.uuid4().hex}")
+    handler, logger = Leaving(), logging.getLogger("shmrt")
+    logger.addHandler(handler)
+    try:
+        words = "was called after its communicator was closed"
+        refused(words, lambda: torch.ops.shmrt.all_reduce(torch.ones(1), "sum", use_shm=False))
+    finally:
+        logger.removeHandler(handler)
+    assert not shmrt.is_initialized()
 
 
 def init_without_shared_memory() -> tuple[str, str]:

@@ -2,6 +2,8 @@
 """What ranks do in the tests of this folder, and what must come out."""
 
 import hashlib
+import signal
+import threading
 import time
 
 import reference
@@ -94,6 +96,43 @@ def failing_reduction(count: int = 4096):
         except shmrt.Error as error:
             return error.code, str(error), time.monotonic() - start
     return None
+
+
+def interrupted_reduction():
+    """(errno, text) of the call after one that a signal has ended; each SIGINT raises once, and in a call or before."""
+    import shmrt
+
+    is_armed = True
+
+    def stop(*_) -> None:
+        nonlocal is_armed
+        if is_armed:
+            is_armed = False
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    for _ in range(100):
+        try:
+            shmrt.all_reduce(torch.ones(4096))
+        except KeyboardInterrupt:
+            is_armed = True
+        except shmrt.Error as error:
+            is_armed = False
+            return error.code, str(error)
+    return None
+
+
+def left_by_another_thread():
+    """(errno, text) of a reduction that waits for another machine while its rank leaves."""
+    import shmrt
+
+    found = []
+    thread = threading.Thread(target=lambda: found.append(failing_reduction()))
+    thread.start()
+    time.sleep(1)
+    shmrt.finalize()
+    thread.join()
+    return found[0][:2]
 
 
 def join_gloo() -> None:

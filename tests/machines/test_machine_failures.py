@@ -3,6 +3,7 @@
 
 import errno
 import signal
+import time
 
 import across
 import pytest
@@ -53,6 +54,42 @@ def test_the_ranks_can_begin_anew(job):
         ranks.call(across.join)
         assert ranks.call(across.sum_of_ones) == [4] * 4
         ranks.call(across.finalize)
+
+
+def test_an_interrupted_rank_is_named_on_all(job):
+    """Machine 1 waits for machine 0, and its rank 2 is interrupted."""
+    ranks = job()
+    ranks.call(across.join)
+    ranks.call(across.sum_of_ones)
+    ranks.start(across.interrupted_reduction, only=[2])
+    ranks.start(across.failing_reduction, only=[3])
+    worker, until = ranks.workers[2], time.monotonic() + DEADLINE
+    while not worker.pipe.poll(0.5) and time.monotonic() < until:
+        worker.process.send_signal(signal.SIGINT)
+    ((_, (code, text)),) = ranks.collect(timeout=DEADLINE, only=[2])
+    words = "rank 2 of machine 1 (machine2: ranks 2, 3) was interrupted: "
+    assert code == errno.ECANCELED and text.startswith(words), text
+    ranks.start(across.failing_reduction, only=[0, 1])
+    for _, (code, text, _) in ranks.collect(timeout=DEADLINE, only=[0, 1, 3]):
+        assert code == errno.ECONNABORTED and words in text, text
+
+
+def test_a_rank_that_leaves_in_a_call_is_named_on_all(job):
+    words = "aborted: shmrt.finalize() was called while another thread of this rank was in a collective"
+    ranks = job()
+    for _ in range(5):  # until it did leave in a call, and not before it
+        ranks.call(across.join)
+        ranks.call(across.sum_of_ones)
+        ranks.start(across.failing_reduction, only=[3])
+        ((code, text),) = ranks.call(across.left_by_another_thread, only=[2], timeout=DEADLINE)
+        ranks.start(across.failing_reduction, only=[0, 1])
+        others = [answer for _, answer in ranks.collect(timeout=DEADLINE, only=[0, 1, 3])]
+        ranks.call(across.finalize)
+        if code == errno.ECONNABORTED:
+            break
+    assert code == errno.ECONNABORTED and words.removeprefix("aborted: ") in text, text
+    for code, text, _ in others[:2]:
+        assert code == errno.ECONNABORTED and f"rank 2 of machine 1 (machine2: ranks 2, 3) {words}" in text, text
 
 
 def test_who_is_missing_is_named(job):

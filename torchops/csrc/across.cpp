@@ -125,9 +125,7 @@ Across::Across(const Meeting &meeting, int rank, const EngineFactory &make,
     const auto store =
         c10::make_intrusive<c10d::PrefixStore>("part" + std::to_string(local_), meeting.store);
     auto backend = make(store, rows, rank, connect);
-    if (local_ < parts_ && !backend)
-        throw_error(EINVAL, "the engine between machines gave rank " + std::to_string(rank) +
-                                " no backend");
+    TORCH_INTERNAL_ASSERT(backend || local_ >= parts_);
     if (backend)
         engine_ = std::make_unique<Engine>(
             std::move(backend), seconds_option(settings, "timeout", "SHMRT_TIMEOUT", 1800),
@@ -148,26 +146,38 @@ Across::Slice Across::slice(std::size_t count, std::size_t parts, std::size_t pa
 template <class Work> void Across::guarded(Work work)
 {
     const std::lock_guard calls(call_);
+    if (const auto before = dead()) {
+        if (engine_)
+            engine_->drop();
+        throw_error(before->first, before->second);
+    }
     std::pair<int, std::string> failed;
     try {
         const Background as_failure;
-        {
-            const std::lock_guard lock(dead_lock_);
-            if (dead_)
-                throw_error(dead_->first, dead_->second);
-        }
         work();
         return;
     } catch (const Failure &failure) {
         failed = {failure.code(), failure.what()};
     } catch (const std::exception &error) {
-        die(ECANCELED, "rank " + std::to_string(rank_) + " was interrupted: " + error.what());
+        die(ECANCELED, "rank " + std::to_string(rank_) + " of " + partition_.describe(machine_) +
+                           " was interrupted: " + error.what());
         throw;
     }
     if (!is_refusal(failed.first))
         die(failed.first, failed.second);
+    const auto known = dead().value_or(failed);
+    throw_error(known.first, known.second);
+}
+
+std::string Across::own_name() const
+{
+    return "rank " + std::to_string(rank_) + " of " + partition_.describe(machine_);
+}
+
+std::optional<std::pair<int, std::string>> Across::dead()
+{
     const std::lock_guard lock(dead_lock_);
-    throw_error(dead_ ? dead_->first : failed.first, dead_ ? dead_->second : failed.second);
+    return dead_;
 }
 
 void Across::allreduce(const void *in, void *out, std::size_t count, shmrt_dtype dtype, shmrt_op op)
@@ -378,11 +388,14 @@ void Across::abort(const std::string &reason)
  */
 void Across::die(int code, const std::string &text)
 {
-    const bool is_echo = text.find("machine ") != std::string::npos; /* the engine's, or a peer's */
-    std::string known = text;
-    if (!is_echo)
+    const auto aborted = dead(); /* by another thread of this rank, in whose words */
+    const bool is_own = aborted || text.starts_with(own_name());
+    const bool is_echo =
+        !is_own && text.find("machine ") != std::string::npos; /* or the engine's */
+    std::string known = aborted ? own_name() + " aborted: " + aborted->second : text;
+    if (!is_own && !is_echo)
         known = "on " + partition_.describe(machine_) + ", counted from 0 there: " + text;
-    if (code == ECONNABORTED) {
+    if (code == ECONNABORTED || code == ECANCELED) {
         const std::string told = tell_others_soon(store_, known, is_echo);
         if (!told.empty() && known.find(told.substr(0, SHOWN_ALIKE)) == std::string::npos)
             known = told + " [seen by rank " + std::to_string(rank_) + ": " + text + "]";

@@ -82,6 +82,8 @@ class Across
     Engine::Bytes to_others(std::size_t bytes) const;
     void combine_terms(const Piece &piece, const void *const *terms, std::size_t length, void *out);
     void die(int code, const std::string &text);
+    std::string own_name() const;
+    std::optional<std::pair<int, std::string>> dead();
 
     const Partition partition_;
     const int rank_;

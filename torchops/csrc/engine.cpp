@@ -20,7 +20,6 @@
 #include <chrono>
 #include <cstring>
 #include <new>
-#include <stdexcept>
 #include <thread>
 #include <utility>
 
@@ -32,6 +31,8 @@ namespace
 
 constexpr std::chrono::milliseconds LOOK_UP{100};
 constexpr const char *EXCHANGE = "an exchange";
+
+constexpr const char *CLOSED = "its connections were closed";
 
 constexpr std::size_t ALIGNMENT = 64; /* bytes, of memory for transfers */
 
@@ -124,7 +125,7 @@ c10::intrusive_ptr<c10d::Backend> Engine::backend(const char *what)
 {
     const std::lock_guard lock(use_);
     if (!backend_ || aborted_)
-        fail(what, "its connections were closed");
+        fail(what, CLOSED);
     return backend_;
 }
 
@@ -134,8 +135,6 @@ c10::intrusive_ptr<c10d::Work> Engine::start(const char *what, Start begin)
     try {
         const PlainDispatch plain;
         return begin(*in_use);
-    } catch (const std::logic_error &error) { /* a type or operation that it hasn't */
-        throw_error(ENOTSUP, std::string(what) + " with " + peers_ + ": " + essence(error.what()));
     } catch (const std::exception &error) {
         fail(what, essence(error.what()));
     }
@@ -164,7 +163,7 @@ void Engine::give_up(const char *what, const std::exception_ptr &raised)
     unfinished_ = true;
     if (raised)
         std::rethrow_exception(raised);
-    fail(what, "it was aborted");
+    fail(what, CLOSED);
 }
 
 void Engine::call(const char *what, std::chrono::milliseconds timeout, Start start)

@@ -60,6 +60,10 @@ Group::Entry::Entry(Group &group, const char *what) : group_(group)
                                  " was called by a signal or log handler while this very thread "
                                  "is in a collective");
     group.call_.lock();
+    if (group.closed_) {
+        group.call_.unlock();
+        throw_error(ENOTCONN, std::string(what) + " was called after its communicator was closed");
+    }
     group.caller_.store(std::this_thread::get_id(), std::memory_order_relaxed);
 }
 
@@ -281,6 +285,7 @@ void Group::close(const std::string &reason)
 {
     if (forks_ != fork_count())
         return;
+    closed_ = true;
     if (facts_.machines > 1 || elsewhere_.is_made()) {
         if (call_.try_lock())
             call_.unlock();

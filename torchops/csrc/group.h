@@ -170,6 +170,7 @@ class Group
     bool told_caller_only_ = false;
 
     std::mutex call_; /* held through each call across machines, and each fallback */
+    std::atomic<bool> closed_{false};
     std::atomic<std::thread::id> caller_; /* who holds it; each thread only looks for itself */
     Elsewhere elsewhere_;
     std::shared_ptr<Comm> alone_; /* of this rank only: norms of its own */

@@ -61,7 +61,8 @@ void ProcessGroupShmrt::put_operators_in_turn()
                        group = group_.get()](const char *what, c10::function_ref<void()> call) {
         const std::shared_ptr<WorkQueue> kept = queue.lock();
         if (!kept)
-            throw_error(ENOTCONN, std::string(what) + ": the process group was freed");
+            throw_error(ENOTCONN,
+                        std::string(what) + " was called after its communicator was closed");
         if (kept->is_run_here())
             return call();
         kept->run_here([&] {
@@ -262,8 +263,6 @@ c10::intrusive_ptr<c10d::Backend> ProcessGroupShmrt::engine_for(const Call &call
     check_process();
     if (is_closed_)
         throw_error(ENOTCONN, std::string(call.name) + ": the process group was destroyed");
-    if (!params_.engine)
-        refuse(call, "needs another engine, and this process has named none");
     return group_->engine_elsewhere(call.name);
 }
 
