@@ -47,7 +47,10 @@ static int open_fresh(const char *path, uint32_t rank, char *name, size_t name_b
         if (i > 1)
             snprintf(number, sizeof number, "-%d", i);
         snprintf(name, name_bytes, "%s%s.rank%u.%d%s", folder, path, rank, (int)getpid(), number);
-        int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, MODE);
+        int fd;
+        do
+            fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, MODE);
+        while (fd < 0 && errno == EINTR);
         if (fd >= 0 || errno != EEXIST)
             return fd >= 0 ? fd : -errno;
     }
@@ -57,14 +60,19 @@ static int open_fresh(const char *path, uint32_t rank, char *name, size_t name_b
 /* A child of fork() must not write into its parent's records: it has no mapping of them. */
 static int map(int fd, struct shmrt_record_file *file)
 {
-    int rc = -posix_fallocate(fd, 0, (off_t)file->bytes);
+    int rc;
+    do
+        rc = -posix_fallocate(fd, 0, (off_t)file->bytes);
+    while (rc == -EINTR);
     if (rc)
         return rc;
     void *base = mmap(NULL, file->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         return -errno;
-    if (madvise(base, file->bytes, MADV_DONTFORK) != 0) {
-        rc = -errno;
+    do
+        rc = madvise(base, file->bytes, MADV_DONTFORK) == 0 ? 0 : -errno;
+    while (rc == -EINTR);
+    if (rc) {
         munmap(base, file->bytes);
         return rc;
     }
