@@ -9,14 +9,6 @@
 
 enum { GUARD = 64, GUARD_BYTE = 0xA5 };
 
-uint64_t next_random(uint64_t *state)
-{
-    uint64_t x = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return x ^ (x >> 31);
-}
-
 static bool is_rooted(const struct call *call)
 {
     return call->collective == SHMRT_BROADCAST || call->collective == SHMRT_REDUCE ||

@@ -3,6 +3,7 @@
 #ifndef TEST_CALLS_H
 #define TEST_CALLS_H
 
+#include "random64.h"
 #include "ranks.h"
 
 #include <stdint.h>
@@ -60,9 +61,6 @@ int call_once(struct rank *rank, struct shmrt_comm *comm, const struct call *cal
 
 /** shmrt_test until it is done, or fails; lets others run. */
 int test_until_done(struct shmrt_request *request);
-
-/** A reproducible stream of numbers. */
-uint64_t next_random(uint64_t *state);
 
 /**
  * call_random - any call of @size ranks but a barrier; messages only with @messages

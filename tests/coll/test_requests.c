@@ -4,6 +4,7 @@
  * blocking calls and messages both ways; and what becomes of them when a rank dies or stays away.
  */
 #include "calls.h"
+#include "timing.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -18,13 +19,6 @@
 #include <cmocka.h>
 
 enum { IN_FLIGHT = 6 };
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 /* Ends all of @requests in an order of this rank's own, by waiting or testing. */
 static int end_in_any_order(struct shmrt_request **requests, int n, uint64_t *state)

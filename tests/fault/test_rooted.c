@@ -4,6 +4,7 @@
  * goodbye after their part, or are killed in the middle; and of messages.
  */
 #include "ranks.h"
+#include "timing.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -14,18 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include <cmocka.h>
 
 enum { SIZE = 4, SMALL = 8, LARGE = 200000, VICTIM = 2, TIMEOUT_S = 30 };
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 struct buffers {
     float *in, *out;

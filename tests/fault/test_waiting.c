@@ -2,6 +2,7 @@
 /* test_waiting.c - sleepers are woken, long waits cost no CPU, and one line names who is missing.
  */
 #include "ranks.h"
+#include "timing.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -15,13 +16,6 @@
 #include <cmocka.h>
 
 enum { ROUNDS = 2000, SLICE_MS = 50 };
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static double cpu_s(void)
 {

@@ -7,11 +7,11 @@
  */
 #include "inputs.h"
 #include "rungs.h"
+#include "timing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { BATCHES = 20, BATCH_NS = 200000 };
 
@@ -37,13 +37,6 @@ static const uint64_t one[SHMRT_DTYPE_COUNT] = {
     [SHMRT_INT32] = 1,
     [SHMRT_INT64] = 1,
 };
-
-static double now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
 
 static void run(const struct work *work)
 {

@@ -9,11 +9,11 @@
  */
 #include "inputs.h"
 #include "rungs.h"
+#include "timing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { TURNS = 31, TURNS_OF_LARGE = 9, BATCH_NS = 100000, TERMS = 2 };
@@ -38,13 +38,6 @@ struct vectors {
     char *out;
     char *in[DTYPES][TERMS];
 };
-
-static double now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
 
 static int column_of(enum shmrt_dtype dtype)
 {

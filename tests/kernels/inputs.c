@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* inputs.c - test vectors made from bits, so that no compiler quiets or flushes them. */
 #include "inputs.h"
+#include "random64.h"
 
 #include <string.h>
 
@@ -16,14 +17,6 @@ static const struct format formats[SHMRT_DTYPE_COUNT] = {
     [SHMRT_BFLOAT16] = {8, 7},
     [SHMRT_FLOAT16] = {5, 10},
 };
-
-static uint64_t next(uint64_t *seed)
-{
-    uint64_t x = *seed += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return x ^ (x >> 31);
-}
 
 static uint64_t ones(int bits)
 {
@@ -78,7 +71,7 @@ static uint64_t near_one(struct format f, uint64_t random)
 
 static uint64_t float_bits(struct format f, uint64_t *seed)
 {
-    uint64_t random = next(seed), value = next(seed);
+    uint64_t random = next_random(seed), value = next_random(seed);
     uint64_t sign = (random >> 60 & 1) << (f.exponent_bits + f.fraction_bits);
     switch (random & 7) {
     case 0:
@@ -93,7 +86,7 @@ static uint64_t float_bits(struct format f, uint64_t *seed)
 
 static uint64_t integer_bits(int bits, uint64_t *seed)
 {
-    uint64_t random = next(seed), value = next(seed);
+    uint64_t random = next_random(seed), value = next_random(seed);
     const uint64_t marks[] = {0, 1, ~UINT64_C(0), ones(bits - 1), ones(bits - 1) + 1, 2};
     if (random & 1)
         return value;

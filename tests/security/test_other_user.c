@@ -6,6 +6,7 @@
 #include "comm.h"
 #include "ranks.h"
 #include "shm/message.h"
+#include "timing.h"
 #include "users.h"
 
 #include <arpa/inet.h>

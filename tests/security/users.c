@@ -7,6 +7,7 @@
 #include "ranks.h"
 #include "shm/message.h"
 #include "shm/rendezvous_name.h"
+#include "timing.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -29,13 +30,6 @@
 #include <cmocka.h>
 
 static int ready_fd = -1;
-
-double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 bool become(uid_t uid)
 {

@@ -63,6 +63,4 @@ void job_free(struct job *job);
 /** Asserts that all ranks have met, reduced, and kept no descriptor. */
 void job_assert_well(const struct job *job);
 
-double now_s(void);
-
 #endif

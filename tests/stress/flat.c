@@ -88,12 +88,12 @@ static void thin_out(struct flat *flat)
 
 void flat_sample(struct flat *flat)
 {
-    int64_t now_ns = stress_now_ns();
-    if (flat->n && now_ns - flat->last_ns < flat->every_ns)
+    int64_t at_ns = now_ns();
+    if (flat->n && at_ns - flat->last_ns < flat->every_ns)
         return;
     if (flat->n == FLAT_MOST_SAMPLES)
         thin_out(flat);
-    flat->last_ns = flat->at_ns[flat->n] = now_ns;
+    flat->last_ns = flat->at_ns[flat->n] = at_ns;
     measure(flat->value[flat->n++]);
 }
 

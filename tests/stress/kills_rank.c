@@ -42,7 +42,7 @@ static void set_off(struct walk *w)
     timer_t timer;
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL,
                              .sigev_signo = w->job->plan.stops ? SIGSTOP : SIGKILL};
-    int64_t at_ns = stress_now_ns() + w->job->plan.kill_after_ns;
+    int64_t at_ns = now_ns() + w->job->plan.kill_after_ns;
     atomic_store(&w->job->killed_ns, at_ns);
     struct itimerspec when = {
         .it_value = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000}};
@@ -54,7 +54,7 @@ static void set_off(struct walk *w)
 /* Around what the library does of a step; the victim's time counts from there. */
 static void enter(struct walk *w, int collective)
 {
-    w->record->entered_ns = stress_now_ns();
+    w->record->entered_ns = now_ns();
     atomic_store(&w->record->collective, collective);
     atomic_store(&w->record->inside, true);
     set_off(w);
@@ -291,10 +291,10 @@ static int walk(struct walk *w)
         const struct kills_step *step = &plan->steps[i];
         atomic_store(&w->record->step, i);
         atomic_store(&w->record->collective, 0);
-        w->record->entered_ns = stress_now_ns();
+        w->record->entered_ns = now_ns();
         int rc = do_step(w, step);
         if (rc) {
-            w->record->failed_ns = stress_now_ns();
+            w->record->failed_ns = now_ns();
             w->record->failed_entered_ns = w->record->entered_ns;
             w->record->failed_step = i;
             return rc;

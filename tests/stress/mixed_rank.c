@@ -186,7 +186,7 @@ static int operate(struct life *life)
 /* Rank 0 knows when it is time; nobody dies before all have heard it. */
 static int hear_whether_last(struct life *life, bool *last_out)
 {
-    int8_t last = stress_now_ns() >= life->control->end_ns;
+    int8_t last = now_ns() >= life->control->end_ns;
     if (shmrt_broadcast(life->world.comm, &last, 1, SHMRT_INT8, 0) != 0)
         return complain(life, "unexpected error", shmrt_comm_error(life->world.comm)->text);
     *last_out = last;
@@ -242,16 +242,16 @@ static unsigned long long sum(const struct control *control, enum count count)
 static void tell(const struct life *life, const struct flat *flat, int64_t *told_ns, bool always)
 {
     const struct control *c = life->control;
-    int64_t now_ns = stress_now_ns();
+    int64_t at_ns = now_ns();
     char memory[200];
-    if (!always && now_ns - *told_ns < INT64_C(10000000000))
+    if (!always && at_ns - *told_ns < INT64_C(10000000000))
         return;
-    *told_ns = now_ns;
+    *told_ns = at_ns;
     flat_describe(flat, memory, sizeof memory);
     printf("%4.0f s: %llu episodes, %llu calls right, %llu errors of which %llu name the rank, "
            "%llu blocks "
            "refused; %s\n",
-           (double)(now_ns - c->start_ns) / 1e9, (unsigned long long)life->episode.number,
+           (double)(at_ns - c->start_ns) / 1e9, (unsigned long long)life->episode.number,
            sum(c, CHECKED), sum(c, ERRORS), sum(c, NAMED), sum(c, REFUSED), memory);
     fflush(stdout);
 }
@@ -260,7 +260,7 @@ int mixed_live(struct control *control, int rank, uint64_t first)
 {
     static struct life life;
     static struct flat flat = {.every_ns = 200000000};
-    int64_t told_ns = stress_now_ns();
+    int64_t told_ns = now_ns();
     bool last = false;
     life = (struct life){.control = control, .rank = rank};
     for (uint64_t number = first; !last; number++) {

@@ -57,10 +57,3 @@ uint64_t stress_fresh_seed(void)
     uint64_t seed = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     return seed ^ (uint64_t)getpid() << 20;
 }
-
-int64_t stress_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}

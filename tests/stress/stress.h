@@ -3,6 +3,8 @@
 #ifndef TEST_STRESS_H
 #define TEST_STRESS_H
 
+#include "timing.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,8 +27,5 @@ void stress_parse(int argc, char **argv, const struct stress_option *options);
 
 /** A seed of this moment. Print it: it is what repeats a run. */
 uint64_t stress_fresh_seed(void);
-
-/** CLOCK_MONOTONIC, which all processes of a machine share. */
-int64_t stress_now_ns(void);
 
 #endif

@@ -94,11 +94,11 @@ static void pin(const struct rank *rank)
 
 static void tell(struct progress *progress, uint64_t done)
 {
-    int64_t now_ns = stress_now_ns();
-    if (now_ns - progress->told_ns < INT64_C(10000000000))
+    int64_t at_ns = now_ns();
+    if (at_ns - progress->told_ns < INT64_C(10000000000))
         return;
-    progress->told_ns = now_ns;
-    double s = (double)(now_ns - progress->start_ns) / 1e9;
+    progress->told_ns = at_ns;
+    double s = (double)(at_ns - progress->start_ns) / 1e9;
     printf("%" PRIu64 " calls in %.0f s: %.0f a second\n", done, s, (double)done / s);
     fflush(stdout);
 }
@@ -136,13 +136,13 @@ static int run_rank(struct rank *rank)
     pin(rank);
     struct shmrt_comm *comm = rank_comm(rank, NULL);
     CHECK(comm && shmrt_barrier(comm) == 0);
-    struct progress progress = {stress_now_ns(), stress_now_ns()};
+    struct progress progress = {now_ns(), now_ns()};
     for (uint64_t i = 0; i < count->operations && line == 0; i++) {
         line = call_and_check(rank, comm, tables, n, i, count->seed);
         if (i % LOOK == 0 && rank->rank == 0)
             tell(&progress, i);
     }
-    double s = (double)(stress_now_ns() - progress.start_ns) / 1e9;
+    double s = (double)(now_ns() - progress.start_ns) / 1e9;
     if (rank->rank == 0 && line == 0)
         printf("stress_count: %" PRIu64 " all-reduces of %d ranks in %.1f s: %.0f a second, all "
                "right\n",

@@ -152,12 +152,12 @@ static void kill_job(enum way way, pid_t pid)
 /* Whatever lost its parent has become this process's child. */
 static bool reap_all(void)
 {
-    int64_t until_ns = stress_now_ns() + GONE_S * INT64_C(1000000000);
+    int64_t until_ns = now_ns() + GONE_S * INT64_C(1000000000);
     for (;;) {
         pid_t pid = waitpid(-1, NULL, WNOHANG);
         if (pid < 0)
             return true;
-        if (pid == 0 && stress_now_ns() > until_ns)
+        if (pid == 0 && now_ns() > until_ns)
             return false;
         if (pid == 0)
             ranks_nap_ms(1);
@@ -184,14 +184,14 @@ static void run_job(struct run *run, uint64_t seed)
     nanosleep(&nap, NULL);
     if (run->place.own_shm && traces_shm_files())
         fault(run, "a file in /dev/shm", way, seed);
-    int64_t killed_ns = stress_now_ns();
+    int64_t killed_ns = now_ns();
     kill_job(way, pid);
     if (!reap_all()) {
         fault(run, "processes are left", way, seed);
         traces_descendants((int)getpid(), kill_it, NULL);
         reap_all();
     }
-    int64_t took_ns = stress_now_ns() - killed_ns;
+    int64_t took_ns = now_ns() - killed_ns;
     run->killed[way]++;
     if (took_ns > run->longest_ns[way])
         run->longest_ns[way] = took_ns;
@@ -220,11 +220,11 @@ static void print_traces(const char *when, const struct traces *t)
 static void compare(struct run *run, const struct traces *before)
 {
     struct traces after;
-    int64_t until_ns = stress_now_ns() + SETTLE_S * INT64_C(1000000000);
+    int64_t until_ns = now_ns() + SETTLE_S * INT64_C(1000000000);
     do {
         ranks_nap_ms(20);
         traces_count(&run->place, &after);
-    } while (!is_as_before(run, before, &after) && stress_now_ns() < until_ns);
+    } while (!is_as_before(run, before, &after) && now_ns() < until_ns);
     print_traces("after ", &after);
     if (!is_as_before(run, before, &after)) {
         fprintf(stderr, "FAULT something is left behind\n");

@@ -52,11 +52,11 @@ static void start_ranks(struct kills_job *job)
 /* Waits for every rank; those that are still there at the deadline hang, and are ended. */
 static void collect(const struct kills_job *job, uint64_t deadline_s, int *statuses)
 {
-    int64_t until_ns = stress_now_ns() + (int64_t)deadline_s * 1000000000;
+    int64_t until_ns = now_ns() + (int64_t)deadline_s * 1000000000;
     int left = job->plan.size;
     bool ended[KILLS_MOST_RANKS] = {false};
     while (left) {
-        bool late = stress_now_ns() > until_ns;
+        bool late = now_ns() > until_ns;
         for (int r = 0; r < job->plan.size; r++) {
             if (ended[r])
                 continue;
@@ -107,7 +107,7 @@ static void run_all(const struct run *run)
 {
     enum { SAY_EVERY_S = 30 };
     uint64_t workers = run->at_once;
-    int64_t start_ns = stress_now_ns(), said_ns = start_ns;
+    int64_t start_ns = now_ns(), said_ns = start_ns;
     fflush(NULL);
     for (uint64_t w = 0; w < run->at_once; w++)
         if (fork() == 0)
@@ -117,9 +117,9 @@ static void run_all(const struct run *run)
         if (waitpid(-1, &status, WNOHANG) > 0)
             workers--;
         ranks_nap_ms(5);
-        if (stress_now_ns() - said_ns < SAY_EVERY_S * INT64_C(1000000000))
+        if (now_ns() - said_ns < SAY_EVERY_S * INT64_C(1000000000))
             continue;
-        said_ns = stress_now_ns();
+        said_ns = now_ns();
         printf("%llu of %llu kills, %.0f s\n", (unsigned long long)count_done(run),
                (unsigned long long)run->kills, (double)(said_ns - start_ns) / 1e9);
         fflush(stdout);
@@ -171,12 +171,12 @@ int main(int argc, char **argv)
     printf("%llu kills, --seed %llu\n", (unsigned long long)run.kills,
            (unsigned long long)run.seed);
     run.verdicts = share(run.kills * sizeof *run.verdicts);
-    int64_t start_ns = stress_now_ns();
+    int64_t start_ns = now_ns();
     run_all(&run);
     struct kills_shares shares = kills_summarize(run.verdicts, (int)run.kills);
     int faults = 0;
     for (uint64_t i = 0; i < run.kills; i++)
         faults += !run.verdicts[i].done || kills_has_faults(&run.verdicts[i]);
-    printf("%d jobs with faults; %.0f s\n", faults, (double)(stress_now_ns() - start_ns) / 1e9);
+    printf("%d jobs with faults; %.0f s\n", faults, (double)(now_ns() - start_ns) / 1e9);
     return is_enough(&run, shares) && !faults ? 0 : 1;
 }

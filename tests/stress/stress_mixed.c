@@ -83,7 +83,7 @@ static bool handle(struct run *run, pid_t pid, int status)
 {
     int rank = rank_of(run, pid);
     if (WIFSTOPPED(status)) {
-        run->stopped_ns[rank] = stress_now_ns();
+        run->stopped_ns[rank] = now_ns();
         return true;
     }
     run->pids[rank] = 0;
@@ -94,7 +94,7 @@ static bool handle(struct run *run, pid_t pid, int status)
 static void let_go_on(struct run *run)
 {
     for (int r = 0; r < run->control->size; r++)
-        if (run->stopped_ns[r] && stress_now_ns() - run->stopped_ns[r] > STOPPED_NS) {
+        if (run->stopped_ns[r] && now_ns() - run->stopped_ns[r] > STOPPED_NS) {
             run->stopped_ns[r] = 0;
             run->fates[STOPS]++;
             kill(run->pids[r], SIGCONT);
@@ -108,11 +108,11 @@ static bool is_stuck(struct run *run)
     for (int r = 0; r < run->control->size; r++)
         beat += atomic_load(&run->control->rank[r].counts[CHECKED]) +
                 atomic_load(&run->control->rank[r].episode);
-    int64_t now_ns = stress_now_ns();
+    int64_t at_ns = now_ns();
     if (beat != run->beat)
-        run->beat_ns = now_ns;
+        run->beat_ns = at_ns;
     run->beat = beat;
-    if (now_ns - run->beat_ns < STUCK_NS)
+    if (at_ns - run->beat_ns < STUCK_NS)
         return false;
     for (int r = 0; r < run->control->size; r++)
         fprintf(stderr, "rank %d hangs in episode %" PRIu64 "\n", r,
@@ -132,7 +132,7 @@ static void kill_all(struct run *run)
 static bool watch(struct run *run)
 {
     bool well = true;
-    run->beat_ns = stress_now_ns();
+    run->beat_ns = now_ns();
     while (well && run->running) {
         int status;
         pid_t pid = waitpid(-1, &status, WNOHANG | WUNTRACED);
@@ -182,7 +182,7 @@ int main(int argc, char **argv)
     }
     control->seed = seed;
     control->size = (int)ranks;
-    control->start_ns = stress_now_ns();
+    control->start_ns = now_ns();
     control->end_ns = control->start_ns + (int64_t)seconds * 1000000000;
     struct run run;
     bool well = run_all(control, &run);

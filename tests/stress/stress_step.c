@@ -229,9 +229,9 @@ static void judge(const struct job *job, int rank, int status, long stops, struc
 static int wait_for(pid_t pid)
 {
     int status;
-    int64_t until_ns = stress_now_ns() + DEADLINE_S * INT64_C(1000000000);
+    int64_t until_ns = now_ns() + DEADLINE_S * INT64_C(1000000000);
     while (waitpid(pid, &status, WNOHANG) == 0) {
-        if (stress_now_ns() > until_ns) {
+        if (now_ns() > until_ns) {
             kill(pid, SIGKILL);
             waitpid(pid, &status, 0);
             return -1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_pool_heap.c - blocks of a pool against a model that paints grain by grain. */
+#include "random64.h"
 #include "shm/pool_heap.h"
 
 #include <errno.h>
@@ -19,14 +20,6 @@ struct model {
     size_t count;
     size_t used_bytes;
 };
-
-static uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
 
 static bool is_clear(const struct model *m, size_t first, size_t grains)
 {
@@ -89,10 +82,10 @@ static size_t expected_largest(const struct model *m)
 
 static size_t random_size(uint64_t *seed)
 {
-    uint64_t kind = next_random(seed) % 8;
-    return kind < 4   ? next_random(seed) % 600
-           : kind < 7 ? next_random(seed) % 12000
-                      : next_random(seed) % 70000;
+    uint64_t kind = next_shifted(seed) % 8;
+    return kind < 4   ? next_shifted(seed) % 600
+           : kind < 7 ? next_shifted(seed) % 12000
+                      : next_shifted(seed) % 70000;
 }
 
 /* Phases in which it mostly fills, and in which it mostly drains. */
@@ -104,18 +97,18 @@ static void random_walk(uint64_t seed, int steps)
     assert_int_equal(shmrt_pool_heap_create(GRAINS * GRAIN + GRAIN - 1, &heap), 0);
     for (int step = 0; step < steps; step++) {
         bool filling = step / 200 % 2 == 0;
-        bool take = next_random(&seed) % 8 < (filling ? 6 : 2);
+        bool take = next_shifted(&seed) % 8 < (filling ? 6 : 2);
         if (take && m.count < BLOCKS_MAX)
             take_one(&heap, &m, random_size(&seed));
         else if (m.count)
-            give_one(&heap, &m, next_random(&seed) % m.count);
+            give_one(&heap, &m, next_shifted(&seed) % m.count);
         assert_int_equal(heap.used_bytes, m.used_bytes);
         assert_int_equal(heap.blocks, m.count);
         if (step % 100 == 0)
             assert_int_equal(shmrt_pool_heap_largest(&heap), expected_largest(&m));
     }
     while (m.count)
-        give_one(&heap, &m, next_random(&seed) % m.count);
+        give_one(&heap, &m, next_shifted(&seed) % m.count);
     /* All coalesced: one block can have everything behind the first aligned place. */
     struct shmrt_pool_block all;
     assert_int_equal(shmrt_pool_heap_take(&heap, GRAINS * GRAIN - 4096, &all), 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_record.c - nothing is believed of a record that is half written, overtaken or damaged. */
 #include "diag/record.h"
+#include "random64.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -12,18 +13,11 @@
 
 enum { SIZE = 5, WRITTEN = 300000, RUBBISH = 20000 };
 
-static uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    return *state ^= *state << 17;
-}
-
 /* What call @number is in these tests: all of it follows from the number. */
 static struct shmrt_call call_of(uint64_t number)
 {
     uint64_t state = number * 0x9e3779b97f4a7c15 + 1;
-    uint64_t bits = next_random(&state);
+    uint64_t bits = next_shifted(&state);
     return (struct shmrt_call){.collective = (uint8_t)(1 + bits % (SHMRT_COLLECTIVE_END - 1)),
                                .dtype = (uint8_t)(bits >> 8 & 7),
                                .op = (uint8_t)((bits >> 16) % SHMRT_OP_COUNT),
@@ -148,7 +142,7 @@ static void rubbish_is_never_out_of_range(void **state)
     for (int i = 0; i < RUBBISH; i++) {
         uint64_t *words = (uint64_t *)&records;
         for (size_t w = 0; w < sizeof records / sizeof *words; w++)
-            words[w] = next_random(&random) >> (next_random(&random) % 64);
+            words[w] = next_shifted(&random) >> (next_shifted(&random) % 64);
         /* The right tags, so that the rest is looked at. */
         for (uint64_t n = records.newest; i % 2 && n + 64 > records.newest && n; n--) {
             _Atomic uint64_t *record = (_Atomic uint64_t *)&records.ring[n % SHMRT_RECORDS];
@@ -164,7 +158,7 @@ static void rubbish_is_never_out_of_range(void **state)
             assert_in_range(seen[k].call.dtype, 0, SHMRT_DTYPE_COUNT - 1);
             assert_in_range(seen[k].call.op, 0, SHMRT_OP_COUNT - 1);
         }
-        struct shmrt_wait_note note = {next_random(&random) >> (i % 12), i, i};
+        struct shmrt_wait_note note = {next_shifted(&random) >> (i % 12), i, i};
         if (shmrt_wait_note_read(&note, SIZE, &wait))
             assert_in_range(wait.rank, 0, SIZE - 1);
     }
