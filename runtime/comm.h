@@ -60,8 +60,8 @@ int shmrt_job_key(const char *job, const char *name, char out[SHMRT_JOB_BYTES],
  * @told: lines that were told already, or NULL
  */
 int shmrt_comm_build(const struct shmrt_params *params, const struct shmrt_options *options,
-                     const struct shmrt_error *trouble, const struct shmrt_told *told, struct shmrt_comm **comm_out,
-                     struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
+                     const struct shmrt_error *trouble, const struct shmrt_told *told,
+                     struct shmrt_comm **comm_out, struct shmrt_error *error_out) SHMRT_WARN_UNUSED;
 
 /**
  * shmrt_tune_choose - rank 0: the thresholds, or that they have to be measured
