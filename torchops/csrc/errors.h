@@ -13,4 +13,10 @@ namespace shmrt
  */
 [[noreturn]] void throw_error(int code, const std::string &text);
 
+/** Of words that go to other ranks: no traceback, which follows in other lines. */
+inline std::string first_line(const std::string &text)
+{
+    return text.substr(0, text.find('\n'));
+}
+
 } // namespace shmrt
