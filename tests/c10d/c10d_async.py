@@ -42,8 +42,9 @@ def check_callbacks_may_communicate() -> None:
         return dist.all_reduce(future.value()[0] * 2, async_op=True).get_future().wait()[0]
 
     for callback in (again, again_by_its_future):
-        first = dist.all_reduce(torch.ones(2), async_op=True).get_future().then(callback)
-        last = dist.all_reduce(torch.ones(2), async_op=True)
+        work = dist.all_reduce(torch.ones(2), async_op=True)
+        last = dist.all_reduce(torch.ones(2), async_op=True)  # ahead of the callback's call, on all ranks
+        first = work.get_future().then(callback)
         assert first.wait().tolist() == [2.0 * size * size] * 2  # which runs nothing: the queue's threads do
         last.wait()
     dist.barrier()

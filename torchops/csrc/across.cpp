@@ -159,7 +159,8 @@ template <class Work> void Across::guarded(Work work)
     } catch (const Failure &failure) {
         failed = {failure.code(), failure.what()};
     } catch (const std::exception &error) {
-        die(ECANCELED, own_name() + " was interrupted: " + first_line(error.what()));
+        die(ECANCELED, "rank " + std::to_string(rank_) + " of " + partition_.describe(machine_) +
+                           " was interrupted: " + first_line(error.what()));
         throw;
     }
     if (!is_refusal(failed.first))
