@@ -41,9 +41,7 @@ LAUNCHES = {
     "start": Launch(("-n", "2", "--env", "A=B", "--log-dir", "logs", "sh", "-c", "echo of rank $RANK")),
     "children": Launch(("-n", "2", "--log-dir", "logs", "sh", "-c", "echo of rank $RANK"), follows=True),
     "listed": Launch(("plan", "-n", "1", "--cpus", CPU)),
-    "configured": Launch(
-        ("plan", "--config", "./c.yaml"), files={"c.yaml": "ranks: 1\nenv:\n  A: B\n  C: D\n"}
-    ),
+    "configured": Launch(("plan", "--config", "./c.yaml"), files={"c.yaml": "ranks: 1\nenv:\n  A: B\n  C: D\n"}),
     "preloading": Launch(
         ("-n", "1", "--preload", "{library}", "echo", "of the rank"), also_preloaded="libm.so.6", which="own"
     ),
