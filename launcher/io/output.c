@@ -354,8 +354,11 @@ bool launch_stream_read(struct launch_stream *stream)
         take(stream, bytes, (size_t)got);
         return true;
     }
-    if (got == 0 || (errno != EAGAIN && errno != EINTR))
-        launch_stream_close(stream);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (got < 0)
+        stream->sink->error = errno; /* what it had to say is not whole */
+    launch_stream_close(stream);
     return false;
 }
 

@@ -82,6 +82,8 @@ static void say(struct supervisor *s, const char *format, ...)
     vsnprintf(line + at, sizeof line - at, format, args);
     va_end(args);
     launch_sink_say(s->wiring->err, line);
+    if (s->wiring->err->error == ENOMEM) /* the line was lost, but somebody may still read */
+        launch_say("%s", line + at);
 }
 
 static void say_line(void *supervisor, const char *line)

@@ -171,7 +171,7 @@ void launch_verdict_text(const struct launch_verdict *verdict, const struct laun
         snprintf(text_out, bytes, "the process that keeps the ranks (shm-keeper) was killed");
         break;
     case LAUNCH_CAUSE_OUTPUT:
-        snprintf(text_out, bytes, "output was lost, it cannot be written: %s",
+        snprintf(text_out, bytes, "output was lost, it cannot be passed on: %s",
                  strerror(verdict->value));
         break;
     }

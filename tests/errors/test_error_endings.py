@@ -110,7 +110,7 @@ def test_a_full_disk(launcher):
         job = launcher.start("-n", "2", "echo", "text", stdout=full)
         _, error = job.communicate(timeout=60)
     assert job.returncode == 125
-    ending("output was lost, it cannot be written:", error.splitlines()[-1], "125")
+    ending("output was lost, it cannot be passed on:", error.splitlines()[-1], "125")
 
 
 def test_a_full_disk_of_logs(launcher):
