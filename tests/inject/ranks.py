@@ -100,6 +100,8 @@ class Ranks:
 
     def fail_library_call(self, scenario: str, kind: str, number: int) -> Outcome:
         ran = self.run(scenario, *self.preload(kind, number))
+        if ran.ended_by_libgomp:
+            return self.judged_death(scenario, ran, 1)
         return self.judged(scenario, ran, 1, must_go_on=kind == "close")
 
     def fail_syscall(self, scenario: str, call: Call, error: str, folder: Path) -> Outcome:
