@@ -2,6 +2,8 @@
 /* ranks.c - ranks as threads (all that TSan can see) or as processes (which can be killed). */
 #include "ranks.h"
 
+#include "counting.h"
+
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -80,9 +82,18 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
+/* OpenMP's threads of a rank end a little after it. Whoever forks meanwhile, as the next test may,
+ * leaves locks held in the child, of AddressSanitizer for example, which then hangs. */
+static void wait_for_threads(int count)
+{
+    for (int i = 0; i < 5000 && count_entries("/proc/self/task") > count; i++)
+        ranks_nap_ms(2);
+}
+
 static void run_threads(struct ranks_run *run, const struct rank *model)
 {
     struct thread threads[RANKS_MAX];
+    int before = count_entries("/proc/self/task");
     for (int r = 0; r < run->size; r++) {
         threads[r] = (struct thread){.rank = *model, .body = run->body};
         threads[r].rank.rank = r;
@@ -99,6 +110,7 @@ static void run_threads(struct ranks_run *run, const struct rank *model)
         }
         run->results[r] = threads[r].result;
     }
+    wait_for_threads(before);
 }
 
 static int wait_for(pid_t pid, const struct timespec *until)
