@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which lines of runtime/ and launcher/ the tests run: a build of its own (preset coverage), the C tests, the tests of
 # shm-launch and of configurations. The table is build/coverage/lines.txt. Kernels of other CPUs can't run here and
-# are left out, and so are failing system calls: what counts the lines does not bear failing allocations. COVERAGE_AGAIN=1 only looks at what earlier runs have counted.
+# are left out, and so are failing system calls: what counts the lines does not bear failing allocations.
+# COVERAGE_AGAIN=1 only looks at what earlier runs have counted.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 PATH="$PWD/.venv/bin:$PATH"

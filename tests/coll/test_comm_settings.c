@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_comm_settings.c - what a rank may change of its communicator between two calls: how long it
  * waits, and whether it opens OpenMP regions; and what it can ask of the call before. */
+#include "counting.h"
 #include "ranks.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <setjmp.h>
@@ -28,13 +28,7 @@ static void run(enum ranks_kind kind, int size, rank_body body, const char *cons
 
 static int threads_of_process(void)
 {
-    int n = 0;
-    DIR *tasks = opendir("/proc/self/task");
-    for (struct dirent *entry; tasks && (entry = readdir(tasks));)
-        n += entry->d_name[0] != '.';
-    if (tasks)
-        closedir(tasks);
-    return n;
+    return count_entries("/proc/self/task");
 }
 
 /* Sums @count elements that tell ranks and places apart. */

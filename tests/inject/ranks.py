@@ -152,13 +152,12 @@ class Ranks:
         outcome = Outcome(list(ran.strange))
         if {(line[0], line[1]) for line in ran.told} != set(usual):
             outcome.unclean.append(f"not all ranks told of all runs: {len(ran.told)} of {len(usual)}")
+        # libgomp keeps its threads' memory from the first call in parallel on: that of run 2, where run 1 failed.
+        failed_first = {rank for rank, run, verdict, *_ in ran.told if run == "1" and verdict == "error"}
         for rank, run, verdict, code, at, text, is_left, left in ran.told:
             where = f"rank {rank}, run {run}: "
             expected = usual.get((rank, run))
-            # libgomp keeps its threads' memory from the first call in parallel on: that of run 2, where run 1 failed.
-            is_first = run == "1" or (int(rank), "1", "error") in {
-                (int(line[0]), line[1], line[2]) for line in ran.told
-            }
+            is_first = run == "1" or rank in failed_first
             is_cold = scenario == "threads" and left.startswith("0 descriptors, 0 mappings") and is_first
             is_munmap = may_stay_mapped and left.startswith("0 descriptors, 1 mappings, 0 blocks, 0")
             if is_left != "clean" and not is_cold and not is_munmap:
